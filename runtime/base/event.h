@@ -1,0 +1,127 @@
+// event.h: everything the runtime can report, as one table, and the fixed-size record that carries a report.
+//
+// Why.    An executor never formats text and never blocks on a log. It writes an Event into its ring
+//         (event_ring.h); the daemon's log thread turns events into lines. One table gives the stable names,
+//         the levels and the documentation: docs/log-events.md is checked against it.
+// Shape.  An Event is 256 B: what happened, where, to whom, up to three numbers, and a piece of text. A longer
+//         text goes on in the following events (`more` set), put together again by the reader.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "runtime/base/units.h"
+
+namespace umbel::rt {
+
+enum class Level : std::uint8_t { trace, debug, info, warning, error };
+
+[[nodiscard]] constexpr std::string_view name_of(Level level) {
+    constexpr std::array<std::string_view, 5> names{"trace", "debug", "info", "warning", "error"};
+    return names[static_cast<std::size_t>(level)];
+}
+
+enum class EventKind : std::uint16_t {
+    executor_started,
+    executor_stopped,
+    plugin_ready,
+    plugin_failed,
+    plugin_log,
+    actor_failed,
+    dead_letter,
+    ring_overflow,
+    stack_overflow,
+    drain_began,
+    operations_cancelled,
+    count,
+};
+
+/// One row of the table. `value_names`: what the numbers of such an event are called in a log line ("" = unused).
+struct EventDescription {
+    EventKind kind;
+    std::string_view name;
+    Level level;
+    std::array<std::string_view, 3> value_names;
+    std::string_view meaning;
+};
+
+inline constexpr std::array<EventDescription, static_cast<std::size_t>(EventKind::count)> event_table{{
+    {EventKind::executor_started,
+     "executor_started",
+     Level::info,
+     {"cpu", "ring_entries", "completion_entries"},
+     "An executor has its ring and begins to run. Text: what the kernel offers and lacks."},
+    {EventKind::executor_stopped,
+     "executor_stopped",
+     Level::debug,
+     {"turns", "operations", "cq_overflows"},
+     "An executor has ended."},
+    {EventKind::plugin_ready,
+     "plugin_ready",
+     Level::info,
+     {"", "", ""},
+     "A plugin runs on every executor it wanted. Text: what it announced, its addresses for instance."},
+    {EventKind::plugin_failed,
+     "plugin_failed",
+     Level::error,
+     {"", "", ""},
+     "A plugin's main actor ended before it was ready. Text: the reason."},
+    {EventKind::plugin_log,
+     "plugin_log",
+     Level::info,
+     {"", "", ""},
+     "A line a plugin logged itself; its level is the one it chose, its text is the message."},
+    {EventKind::actor_failed,
+     "actor_failed",
+     Level::error,
+     {"", "", ""},
+     "An actor ended with a reason other than normal. Text: the reason."},
+    {EventKind::dead_letter,
+     "dead_letter",
+     Level::warning,
+     {"message_type", "dead_letters_total", ""},
+     "A message found no living actor or no room. Sampled: one event a second at most, the count is exact."},
+    {EventKind::ring_overflow,
+     "ring_overflow",
+     Level::warning,
+     {"cq_overflows_total", "", ""},
+     "The completion ring overflowed; nothing is lost, but multishot operations were ended and set up again."},
+    {EventKind::stack_overflow,
+     "stack_overflow",
+     Level::error,
+     {"address", "", ""},
+     "An actor ran into the guard under its stack; the daemon ends. Written straight to stderr as well."},
+    {EventKind::drain_began,
+     "drain_began",
+     Level::info,
+     {"actors", "operations", ""},
+     "An executor stops accepting and finishes what is in flight."},
+    {EventKind::operations_cancelled,
+     "operations_cancelled",
+     Level::warning,
+     {"operations", "", ""},
+     "The drain timeout is over; what was still in flight on this executor is cancelled."},
+}};
+
+[[nodiscard]] constexpr const EventDescription& describe(EventKind kind) {
+    return event_table[static_cast<std::size_t>(kind)];
+}
+
+struct Event {
+    static constexpr std::size_t text_capacity = 200;
+
+    std::int64_t time_ns = 0;  // CLOCK_REALTIME, nanoseconds since 1970.
+    EventKind kind = EventKind::count;
+    Level level = Level::info;
+    ExecutorIndex executor{};
+    bool more = false;             // The text goes on in the next event of this ring.
+    std::uint8_t text_length = 0;  // Bytes of `text` in use.
+    std::uint64_t actor = 0;       // 0: no actor.
+    const char* plugin = nullptr;  // A plugin's name (lives as long as the process) or null.
+    std::array<std::int64_t, 3> values{};
+    std::array<char, text_capacity> text{};
+};
+static_assert(sizeof(Event) == 256, "four cache lines: an event ring of 1,024 is 256 KiB");
+
+}  // namespace umbel::rt
