@@ -1,0 +1,373 @@
+/* abi.h: everything a plugin and umbeld agree on. C11 and C++20; includes nothing else of ours.
+ *
+ * Why.    Plugins are compiled by others, at other times, by other compilers. What crosses between them and the
+ *         daemon is C: one exported symbol (the descriptor), functions by table, structures that only grow.
+ * Shape.  The plugin exports `umbel_plugin_descriptor`. The runtime reads it (no code of the plugin runs for that),
+ *         calls `load` once, and spawns the plugin's main actor on each executor. An actor is code that gets a
+ *         `umbel_self*`, the door to everything it may do: `self->host->…`, spelt `umbel_…(self, …)` below.
+ * Roles.  Each function says who may call it:
+ *           [control]   the control thread, in load and unload; never an actor
+ *           [actor]     the actor that `self` belongs to, from its own code, on its own executor
+ *           [any]       any code of the plugin on any thread
+ * Waiting. A function tagged "waits" suspends the calling actor, never the thread: others run meanwhile. Any [actor]
+ *         function may move other actors' work forward, so native `thread_local` data and `errno` must not be held
+ *         across a call of it. Both styles of actor may wait, inside a handler too.
+ * Errors. A negative number is an error: -errno from the system call, or one of UMBEL_E_… (umbel_error_text names
+ *         both). Nothing is half done when a function returns an error.
+ * Versions. UMBEL_ABI_VERSION changes when an old plugin cannot run any more. Otherwise structures grow at their end;
+ *         each side tells the other its sizes, and the loader names the field that does not fit.
+ */
+#ifndef UMBEL_ABI_H
+#define UMBEL_ABI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UMBEL_ABI_MAGIC UINT64_C(0x6e67756c704c4255) /* "UBLplugn" in memory */
+#define UMBEL_ABI_VERSION 1u
+#define UMBEL_EXPORT __attribute__((visibility("default")))
+
+/* Limits. */
+#define UMBEL_STATE_MAX 128u       /* bytes of an actor's inline state, and of what spawn hands it */
+#define UMBEL_MESSAGE_MAX 16384u   /* bytes of one message */
+#define UMBEL_CHAIN_MAX 16u        /* operations of one chain */
+#define UMBEL_BUFFER_MAX 2097152u  /* bytes of one buffer: the largest size class of the I/O heap */
+#define UMBEL_NAME_MAX 63u         /* bytes of a registered name */
+
+/* ---- Errors beside -errno ---------------------------------------------------------------------------------------- */
+
+enum {
+    UMBEL_E_IO_HEAP_FULL = -5001,   /* no free span fits; nothing was submitted */
+    UMBEL_E_MAILBOX_FULL = -5002,   /* the receiver's mailbox, or one's own for a completion, has no room */
+    UMBEL_E_NO_ACTOR = -5003,       /* no living actor has this id or name */
+    UMBEL_E_UNSUPPORTED = -5004,    /* neither the kernel nor a fallback can do it */
+    UMBEL_E_DEADLINE = -5005,       /* the operation's deadline passed; it was cancelled */
+    UMBEL_E_INVALID = -5006,        /* an argument is wrong: see the function's contract */
+    UMBEL_E_TOO_MANY_ACTORS = -5007, /* actors.max is reached */
+    UMBEL_E_TIMEOUT = -5008,        /* nothing came in time */
+    UMBEL_E_NAME_TAKEN = -5009,     /* another living actor has this name */
+    UMBEL_E_NO_MEMORY = -5010       /* the system gave no memory for an actor's context */
+};
+
+/* ---- Who and what ------------------------------------------------------------------------------------------------ */
+
+typedef uint64_t umbel_actor_id; /* 0: nobody. Never used again after the actor's death. */
+typedef uint64_t umbel_pending;  /* 0: none. A result that a later message fulfils; valid in the actor that submitted. */
+
+typedef struct umbel_host umbel_host;
+
+/* The door of one actor to the runtime. Valid while code of that actor runs or waits. */
+typedef struct umbel_self {
+    const umbel_host* host;
+} umbel_self;
+
+/* Bytes in an I/O heap, owned by the actor that got them until it hands them back (umbel_release), hands them to an
+ * operation (umbel_operation.buffer), or ends. `data` and `capacity` are the runtime's; `size` is how many bytes are
+ * in use and may be changed between 0 and capacity. All zero: no buffer. */
+typedef struct umbel_buffer {
+    uint8_t* data;
+    uint32_t size;
+    uint32_t capacity;
+    uint32_t span;   /* the runtime's */
+    uint32_t origin; /* the runtime's */
+} umbel_buffer;
+
+typedef struct umbel_slice {
+    const void* data;
+    size_t size;
+} umbel_slice;
+
+/* ---- Messages ---------------------------------------------------------------------------------------------------- */
+
+enum {
+    UMBEL_MESSAGE_USER = 1,       /* sent by an actor: type, data, size, sender */
+    UMBEL_MESSAGE_COMPLETION = 2, /* fulfils `pending`: result, flags, buffer */
+    UMBEL_MESSAGE_DRAIN = 3       /* to main actors: the daemon stops; finish what is in flight */
+};
+
+enum {
+    UMBEL_COMPLETION_MORE = 1 /* of a multishot operation: further completions of this pending will come */
+};
+
+typedef struct umbel_message {
+    uint32_t kind;
+    uint32_t type;          /* USER: the number the sender gave it */
+    umbel_actor_id sender;  /* USER */
+    umbel_pending pending;  /* COMPLETION */
+    int64_t result;         /* COMPLETION: what the system call returned, or an error */
+    uint32_t flags;         /* COMPLETION */
+    uint32_t size;          /* USER: bytes of data */
+    const void* data;       /* USER: lies in Minor A; valid until this actor next receives or awaits; aligned to 16 */
+    umbel_buffer buffer;    /* COMPLETION: the fresh buffer, or the one that was handed over; now the receiver's */
+} umbel_message;
+
+/* ---- Operations -------------------------------------------------------------------------------------------------- */
+
+/* `data` below means the bytes of `slices`, one after the other: they are copied into the I/O heap at submission and
+ * may be changed at once. Where a buffer is named instead, it goes to the kernel as it is and comes back with the
+ * completion. Results are those of the system call of the same name unless said otherwise. */
+enum {
+    UMBEL_OP_NOP = 0,
+    UMBEL_OP_OPENAT2 = 1,   /* fd: directory or UMBEL_CWD; data: path; arg: O_… flags (O_CLOEXEC is added); arg2: mode;
+                               offset: RESOLVE_… flags. Result: a descriptor, owned by the actor. */
+    UMBEL_OP_CLOSE = 2,     /* fd */
+    UMBEL_OP_READ = 3,      /* fd; length 1 … UMBEL_BUFFER_MAX; offset or UMBEL_AT_POSITION. `into`: the bytes are
+                               copied there when the completion is received. `buffer`: read into it, from its start.
+                               Neither: a fresh buffer. */
+    UMBEL_OP_WRITE = 4,     /* fd; data or buffer (its first `size` bytes); offset or UMBEL_AT_POSITION */
+    UMBEL_OP_FSYNC = 5,     /* fd; arg: IORING_FSYNC_DATASYNC (1) or 0 */
+    UMBEL_OP_STATX = 6,     /* fd: directory, UMBEL_CWD, or with an empty path the file itself (arg AT_EMPTY_PATH);
+                               data: path; arg: AT_… flags; arg2: STATX_… mask. `into`: struct statx, 256 B;
+                               without it a fresh buffer holds the struct statx. */
+    UMBEL_OP_SOCKET = 7,    /* arg: domain; arg2: type (SOCK_CLOEXEC is added); length: protocol. A descriptor. */
+    UMBEL_OP_BIND = 8,      /* fd; data: struct sockaddr */
+    UMBEL_OP_LISTEN = 9,    /* fd; arg: backlog */
+    UMBEL_OP_ACCEPT = 10,   /* fd; arg: SOCK_… flags (SOCK_CLOEXEC is added). A descriptor. May be UMBEL_OP_MULTI.
+                               Ends with -ECANCELED when the daemon drains. */
+    UMBEL_OP_CONNECT = 11,  /* fd; data: struct sockaddr */
+    UMBEL_OP_RECV = 12,     /* fd; length; arg: MSG_… flags. `into`, `buffer` or neither, as READ.
+                               With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
+                               executors.buffer_size bytes; result 0 without MORE is the end of the stream. */
+    UMBEL_OP_SEND = 13,     /* fd; data or buffer; arg: MSG_… flags (MSG_NOSIGNAL and MSG_WAITALL are added: the
+                               result is short only if the connection broke) */
+    UMBEL_OP_SHUTDOWN = 14, /* fd; arg: SHUT_… */
+    UMBEL_OP_POLL = 15,     /* fd; arg: POLL… mask. Result: the events. May be UMBEL_OP_MULTI. */
+    UMBEL_OP_TIMEOUT = 16,  /* offset: nanoseconds from now. Result 0 when they are over. Needs no kernel operation. */
+    UMBEL_OP_CANCEL = 17,   /* offset: the umbel_pending of one operation of this actor. Result: 1, or 0 when it had
+                               ended. The victim ends with -ECANCELED or, if it was faster, its own result. */
+    UMBEL_OP_CANCEL_FD = 18, /* fd: all of this actor's operations on it. Result: how many were asked to end. */
+    UMBEL_OP_CANCEL_ALL = 19, /* all of this actor's other operations. Result: as CANCEL_FD. */
+    UMBEL_OP_COUNT
+};
+
+enum {
+    UMBEL_OP_MULTI = 1,    /* accept, recv, poll: one submission, many completions */
+    UMBEL_OP_DRAINS = 2,   /* cancelled when the daemon drains: waiting for a request, not answering one */
+    UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
+    UMBEL_OP_FIXED_SIZE = 8 /* read, recv, write: all of `length` or an error (MSG_WAITALL for recv) */
+};
+
+#define UMBEL_CWD (-100)                   /* the current directory, as AT_FDCWD */
+#define UMBEL_AT_POSITION (~UINT64_C(0))   /* read or write at the file's own position */
+
+typedef struct umbel_operation {
+    uint16_t code;            /* UMBEL_OP_… */
+    uint16_t flags;           /* UMBEL_OP_MULTI … */
+    int32_t fd;
+    uint64_t offset;
+    uint64_t deadline_ns;     /* 0: none; else it ends with UMBEL_E_DEADLINE this many nanoseconds from now */
+    uint32_t length;
+    uint32_t arg;
+    uint32_t arg2;
+    uint32_t slice_count;
+    const umbel_slice* slices;
+    void* into;               /* must stay valid until the completion has been received */
+    umbel_buffer* buffer;     /* emptied on success: the operation has it now */
+} umbel_operation;
+
+/* ---- Actor types ------------------------------------------------------------------------------------------------- */
+
+/* An actor type has static storage in the plugin. Give either `run` (stackful: straight-line code, the actor ends when
+ * it returns) or `message` (handler: called for each message, costs only its record in between). */
+typedef struct umbel_actor_type {
+    uint32_t size;           /* sizeof(umbel_actor_type) */
+    uint32_t state_size;     /* bytes of inline state, 0 … UMBEL_STATE_MAX; begins as what spawn was given, then zeros */
+    const char* name;        /* for logs and metrics */
+    uint64_t memory_limit;   /* bytes of each of the eight regions; 0: actors.memory_limit */
+    void (*run)(umbel_self* self, void* state);
+    void (*start)(umbel_self* self, void* state); /* handler, may be null: before the first message */
+    void (*message)(umbel_self* self, void* state, umbel_message* message);
+    void (*stop)(umbel_self* self, void* state); /* may be null: when it ends, but not when it is abandoned */
+    void* runtime;           /* the runtime's: null */
+} umbel_actor_type;
+
+enum {
+    UMBEL_HERE = -1,  /* on the spawner's executor */
+    UMBEL_SPREAD = -2 /* on the next executor, round robin */
+};
+
+/* ---- Settings ---------------------------------------------------------------------------------------------------- */
+
+enum {
+    UMBEL_SETTING_TEXT = 1,
+    UMBEL_SETTING_INTEGER = 2,  /* min … max */
+    UMBEL_SETTING_FLAG = 3,     /* true or false */
+    UMBEL_SETTING_SIZE = 4,     /* bytes; written 64KiB, 2MiB …; min … max */
+    UMBEL_SETTING_DURATION = 5, /* nanoseconds; written 250us, 10ms, 5s, 1min …; min … max */
+    UMBEL_SETTING_FOLDER = 6,   /* an existing folder; relative to the working directory */
+    UMBEL_SETTING_ADDRESS = 7   /* IPv4:port or [IPv6]:port */
+};
+
+/* One key of the plugin's section in the config file. */
+typedef struct umbel_setting {
+    const char* name;          /* snake_case */
+    uint32_t type;             /* UMBEL_SETTING_… */
+    uint32_t required;         /* 1: has no default */
+    const char* default_value; /* as written in a file */
+    int64_t min;
+    int64_t max;
+    const char* description;   /* one line, with the unit */
+} umbel_setting;
+
+typedef struct umbel_settings umbel_settings; /* the checked values of one plugin's section */
+
+/* ---- The plugin's descriptor --------------------------------------------------------------------------------------- */
+
+enum { UMBEL_MAIN_EVERYWHERE = 0, UMBEL_MAIN_ONCE = 1 };
+
+typedef struct umbel_plugin {
+    uint64_t magic;            /* UMBEL_ABI_MAGIC */
+    uint32_t abi_version;      /* UMBEL_ABI_VERSION */
+    uint32_t descriptor_size;  /* sizeof(umbel_plugin) */
+    uint32_t host_size;        /* sizeof(umbel_host) the plugin was compiled with */
+    uint32_t operation_size;   /* sizeof(umbel_operation) */
+    uint32_t message_size;     /* sizeof(umbel_message) */
+    uint32_t actor_type_size;  /* sizeof(umbel_actor_type) */
+    uint32_t setting_size;     /* sizeof(umbel_setting) */
+    uint32_t setting_count;
+    const umbel_setting* settings;
+    const char* name;          /* as in [plugin.NAME] of the samples; for people */
+    const char* version;
+    const char* description;
+    /* [control] Called once before any actor of the plugin. `settings` and `host` live as long as the process.
+     * Returns 0, or an error after writing a sentence into `error` (error_size bytes): the daemon does not start.
+     * Must not leave threads, must not open what only a running daemon may hold: it is also called by --check-config. */
+    int (*load)(const umbel_host* host, const umbel_settings* settings, char* error, size_t error_size);
+    /* [control] Called after the last actor has ended. May be null. */
+    void (*unload)(void);
+    /* Spawned by the runtime, on each executor or on one. The plugin is ready when each has called umbel_ready or
+     * ended; one that fails before stops the daemon. */
+    umbel_actor_type* main;
+    uint32_t main_placement;   /* UMBEL_MAIN_… */
+    uint32_t reserved;
+} umbel_plugin;
+
+/* The one symbol a plugin exports. */
+extern UMBEL_EXPORT const umbel_plugin umbel_plugin_descriptor;
+
+/* First members of a descriptor: `.magic = …` and so on. */
+#define UMBEL_PLUGIN_HEADER                                                                           \
+    .magic = UMBEL_ABI_MAGIC, .abi_version = UMBEL_ABI_VERSION, .descriptor_size = sizeof(umbel_plugin), \
+    .host_size = sizeof(umbel_host), .operation_size = sizeof(umbel_operation),                       \
+    .message_size = sizeof(umbel_message), .actor_type_size = sizeof(umbel_actor_type),               \
+    .setting_size = sizeof(umbel_setting)
+
+/* ---- What the runtime offers --------------------------------------------------------------------------------------- */
+
+enum { UMBEL_LOG_TRACE = 0, UMBEL_LOG_DEBUG = 1, UMBEL_LOG_INFO = 2, UMBEL_LOG_WARNING = 3, UMBEL_LOG_ERROR = 4 };
+
+/* The table behind the functions below, in the order in which it grew. */
+struct umbel_host {
+    uint32_t size; /* sizeof(umbel_host) the daemon was compiled with */
+    uint32_t abi_version;
+    int (*submit)(umbel_self*, const umbel_operation*, uint32_t, umbel_pending*);
+    int (*await)(umbel_self*, umbel_pending, umbel_message*);
+    void (*forget)(umbel_self*, umbel_pending);
+    int (*receive)(umbel_self*, uint64_t, umbel_message*);
+    int (*send)(umbel_self*, umbel_actor_id, uint32_t, const void*, uint32_t);
+    int (*spawn)(umbel_self*, umbel_actor_type*, const void*, uint32_t, int, umbel_actor_id*);
+    void (*exit)(umbel_self*, const char*);
+    void (*release)(umbel_self*, umbel_buffer*);
+    umbel_actor_id (*id)(const umbel_self*);
+    int (*register_name)(umbel_self*, const char*);
+    umbel_actor_id (*whereis)(umbel_self*, const char*);
+    int (*adopt)(umbel_self*, int);
+    void (*yield)(umbel_self*);
+    uint64_t (*now)(const umbel_self*);
+    uint32_t (*executor)(const umbel_self*);
+    uint32_t (*executor_count)(const umbel_self*);
+    int (*draining)(const umbel_self*);
+    void (*ready)(umbel_self*, const char*);
+    void (*log)(umbel_self*, int, const char*, size_t);
+    const char* (*error_text)(int64_t);
+    const char* (*setting_text)(const umbel_settings*, const char*);
+    int64_t (*setting_number)(const umbel_settings*, const char*);
+};
+
+/* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
+ * succeeded, and a failure ends the rest with -ECANCELED. out: `count` pendings (0 for a detached one).
+ * Returns 0, or an error, and then nothing was submitted. [actor] May wait, for room in the ring (case 3). */
+static inline int umbel_submit(umbel_self* self, const umbel_operation* operations, uint32_t count, umbel_pending* out) {
+    return self->host->submit(self, operations, count, out);
+}
+
+/* Waits for the next completion of `pending`; other messages stay in the mailbox. Returns 0, or UMBEL_E_INVALID when
+ * the pending has had its last completion. [actor] Waits. */
+static inline int umbel_await(umbel_self* self, umbel_pending pending, umbel_message* out) {
+    return self->host->await(self, pending, out);
+}
+
+/* Gives up on a pending: it is cancelled, and its completions, those in the mailbox and those to come, are dropped and
+ * what they bring is freed. Nothing happens to one that has had its last completion. [actor] Never waits. */
+static inline void umbel_forget(umbel_self* self, umbel_pending pending) { self->host->forget(self, pending); }
+
+/* Waits for any message, in order of arrival, at most `timeout_ns` (UINT64_MAX: for ever; 0: not at all).
+ * Returns 0 or UMBEL_E_TIMEOUT. [actor] Waits. */
+static inline int umbel_receive(umbel_self* self, uint64_t timeout_ns, umbel_message* out) {
+    return self->host->receive(self, timeout_ns, out);
+}
+
+/* Sends a copy of `size` bytes (0 … UMBEL_MESSAGE_MAX). Messages between two actors arrive in order.
+ * Returns 0; UMBEL_E_NO_ACTOR; UMBEL_E_MAILBOX_FULL (try later); UMBEL_E_INVALID. A receiver on another executor that
+ * dies or fills up while the message is under way makes it a dead letter: counted and logged. [actor] Never waits. */
+static inline int umbel_send(umbel_self* self, umbel_actor_id to, uint32_t type, const void* data, uint32_t size) {
+    return self->host->send(self, to, type, data, size);
+}
+
+/* Spawns an actor whose state begins with a copy of `size` bytes (≤ type->state_size). `where`: an executor's number,
+ * UMBEL_HERE or UMBEL_SPREAD. Returns 0, UMBEL_E_TOO_MANY_ACTORS or UMBEL_E_INVALID. [actor] Never waits. */
+static inline int umbel_spawn(umbel_self* self, umbel_actor_type* type, const void* state, uint32_t size, int where,
+                              umbel_actor_id* out) {
+    return self->host->spawn(self, type, state, size, where, out);
+}
+
+/* Ends the calling actor. Null or "": normally; else it has failed, with this reason. Its operations are cancelled, its
+ * buffers and descriptors are freed. Does not return; C++ frames are not unwound (use the SDK's). [actor] */
+static inline void umbel_exit(umbel_self* self, const char* reason) { self->host->exit(self, reason); }
+
+/* Gives a buffer back and empties it. Nothing happens to an empty one. [actor] */
+static inline void umbel_release(umbel_self* self, umbel_buffer* buffer) { self->host->release(self, buffer); }
+
+static inline umbel_actor_id umbel_id(const umbel_self* self) { return self->host->id(self); } /* [actor] */
+
+/* Gives the calling actor a name (1 … UMBEL_NAME_MAX bytes) until it ends. 0, UMBEL_E_NAME_TAKEN, UMBEL_E_INVALID.
+ * [actor] */
+static inline int umbel_register_name(umbel_self* self, const char* name) { return self->host->register_name(self, name); }
+
+/* Who has this name: an id or 0. [actor] */
+static inline umbel_actor_id umbel_whereis(umbel_self* self, const char* name) { return self->host->whereis(self, name); }
+
+/* Makes the calling actor the owner of a descriptor that another actor opened: it is closed when its owner ends.
+ * 0 or UMBEL_E_INVALID. [actor] */
+static inline int umbel_adopt(umbel_self* self, int fd) { return self->host->adopt(self, fd); }
+
+/* Lets the others run first. [actor] Waits. */
+static inline void umbel_yield(umbel_self* self) { self->host->yield(self); }
+
+/* Monotonic time in nanoseconds; of the simulation in a simulation. [actor] */
+static inline uint64_t umbel_now(const umbel_self* self) { return self->host->now(self); }
+
+static inline uint32_t umbel_executor(const umbel_self* self) { return self->host->executor(self); }             /* [actor] */
+static inline uint32_t umbel_executor_count(const umbel_self* self) { return self->host->executor_count(self); } /* [actor] */
+
+/* 1 once the daemon has been told to stop. [actor] */
+static inline int umbel_draining(const umbel_self* self) { return self->host->draining(self); }
+
+/* Called by a main actor when it serves; `text` is logged ("listening on 127.0.0.1:7007"). [actor] */
+static inline void umbel_ready(umbel_self* self, const char* text) { self->host->ready(self, text); }
+
+/* Logs a line (UMBEL_LOG_…; at most 800 bytes are kept). Never blocks. [actor] */
+static inline void umbel_log(umbel_self* self, int level, const char* text, size_t size) {
+    self->host->log(self, level, text, size);
+}
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* UMBEL_ABI_H */
