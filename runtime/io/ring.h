@@ -169,6 +169,12 @@ public:
     /// Whether completions wait in the kernel because the completion queue was full (IORING_SQ_CQ_OVERFLOW).
     /// Nothing is lost, enter() brings them once there is room, but multishot operations have been ended by it.
     [[nodiscard]] bool overflowed() const { return (sq_flags() & IORING_SQ_CQ_OVERFLOW) != 0; }
+    /// How many completions the kernel has dropped since the ring was made, for lack of memory: 0, or operations will
+    /// never complete. enter() says -EBADR once, unless it submitted something in the same call; this stays.
+    [[nodiscard]] unsigned cq_dropped() const {
+        // relaxed: a counter that publishes nothing.
+        return std::atomic_ref<unsigned>(*ring_.cq.koverflow).load(std::memory_order_relaxed);
+    }
     /// Whether enter(0, …) would do anything: otherwise a pause needs no system call, peek() is all.
     [[nodiscard]] bool needs_enter() const {
         return sq_pending() != 0 || (sq_flags() & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
