@@ -38,6 +38,14 @@
 #include "runtime/base/check.h"
 #include "runtime/base/units.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define UMBEL_IO_HEAP_POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UMBEL_IO_HEAP_POISON 1
+#endif
+#endif
+
 namespace umbel::rt {
 
 /// A live span of one IoHeap.
@@ -103,7 +111,7 @@ private:
         std::uint32_t start;  // Granules from the base. The anchor's is the region's length.
         std::uint32_t prev;
         std::uint32_t next;
-        std::uint32_t link;  // Live: live_bit | class. Free: see free_class/free_link. Unused node: the next unused.
+        std::uint32_t link;  // Live: live_bit | class. Free: below. Unused: the next unused node.
     };
     static_assert(sizeof(Node) == 16, "four to a cache line");
 
@@ -114,6 +122,12 @@ private:
     static constexpr std::uint32_t link_mask = (std::uint32_t{1} << class_shift) - 1;  // its successor in 0 … 26.
 
     static unsigned class_of(const Node& node) { return node.link & 15; }  // of a live span
+    [[nodiscard]] bool is_live(std::uint32_t node) const { return (nodes_[node].link & live_bit) != 0; }
+    [[nodiscard]] std::uint32_t length_of(std::uint32_t node) const {
+        return nodes_[nodes_[node].next].start - nodes_[node].start;
+    }
+    // Indexed mode only: of a free run.
+    [[nodiscard]] unsigned free_class(std::uint32_t node) const { return nodes_[node].link >> class_shift; }
 
     [[nodiscard]] const Node& live_node(SpanId span) const {
         DCHECK(static_cast<std::uint32_t>(span) < node_count_);
@@ -121,6 +135,16 @@ private:
         DCHECK((node.link & live_bit) != 0);
         return node;
     }
+
+    void cover_with_one_run();
+    void drop_index();
+    [[nodiscard]] bool grow();
+    void discard_node(std::uint32_t node) {
+        nodes_[node].link = unused_;
+        unused_ = node;
+    }
+    void poison(std::uint32_t start, std::uint32_t granules);
+    void unpoison(std::uint32_t start, std::uint32_t granules);
 
     // Touched by every call.
     std::byte* base_;
@@ -133,6 +157,9 @@ private:
     std::uint32_t live_spans_ = 0;
     std::uint32_t live_granules_ = 0;
     std::uint32_t high_water_ = 0;  // granules
+#if defined(UMBEL_IO_HEAP_POISON)
+    std::uint32_t poisoned_ = 0;  // How much of the front has ever been poisoned, granules.
+#endif
     std::array<Node, embedded_nodes> embedded_;
 };
 static_assert(sizeof(IoHeap) <= 512, "part of a context record, which is half a page");
