@@ -23,6 +23,10 @@
 
 #include "runtime/memory/io_heap.h"
 
+// The C library's own: linking mimalloc puts it in the place of malloc and free.
+extern "C" void* __libc_malloc(std::size_t bytes);
+extern "C" void __libc_free(void* pointer);
+
 namespace umbel::rt {
 struct IoHeapTesting {
     static IoHeapKey key() { return {}; }
@@ -72,11 +76,11 @@ void escape(void* pointer) { asm volatile("" : : "g"(pointer) : "memory"); }
 struct Malloc {
     using Handle = void*;
     Handle allocate(std::size_t bytes) {
-        void* pointer = std::malloc(bytes);
+        void* pointer = __libc_malloc(bytes);
         escape(pointer);
         return pointer;
     }
-    void free(Handle pointer) { std::free(pointer); }
+    void free(Handle pointer) { __libc_free(pointer); }
 };
 
 struct Mimalloc {

@@ -36,7 +36,8 @@ public:
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
             runs.table = runs.embedded.data();
-            runs.levels[0] = &runs.embedded_word;
+            runs.levels[0] = &runs.embedded_words[0];
+            runs.levels[1] = &runs.embedded_words[1];
             runs.bits = min_bits;
             runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
         }
@@ -53,11 +54,15 @@ public:
 
     // The lowest run of class ≥ wanted: its node, or 0.
     [[nodiscard]] std::uint32_t lowest(unsigned wanted) const {
-        std::uint32_t best = heads_[wanted];
-        for (unsigned k = wanted + 1; k < class_count; ++k) best = std::min(best, heads_[k]);
-        if (best == no_run) return 0;
-        const Runs& runs = runs_[best & 15];
-        return runs.table[(best >> 4) >> runs.shift];  // The head is first in its bucket.
+        // Straight-line, and over all sixteen: a loop from `wanted` up would be mispredicted nearly every time.
+        Four best = lower(lower(four_heads(0, wanted), four_heads(4, wanted)),
+                          lower(four_heads(8, wanted), four_heads(12, wanted)));
+        best = lower(best, __builtin_shufflevector(best, best, 2, 3, 0, 1));
+        best = lower(best, __builtin_shufflevector(best, best, 1, 0, 3, 2));
+        const auto head = static_cast<std::uint32_t>(best[0]);
+        if (head >= no_run) [[unlikely]] return 0;
+        const Runs& runs = runs_[head & 15];
+        return runs.table[(head >> 4) >> runs.shift];  // The head is first in its bucket.
     }
 
     // Starts up to `high_water` will be inserted.
@@ -75,7 +80,7 @@ public:
         const std::uint32_t start = nodes[node].start;
         link_in(nodes, runs, k, node, start);
         ++runs.count;
-        heads_[k] = std::min(heads_[k], head_word(start, k));
+        heads_[k] = lower(heads_[k], head_word(start, k));
     }
 
     // `node` is in class k's lists under its start.
@@ -97,7 +102,7 @@ public:
     // `node` of class k begins earlier now (the span before it was freed); no run lies between.
     void grows_down(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
         move(nodes, node, k, old_start);
-        heads_[k] = std::min(heads_[k], head_word(nodes[node].start, k));
+        heads_[k] = lower(heads_[k], head_word(nodes[node].start, k));
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -144,23 +149,44 @@ private:
     static constexpr unsigned min_bits = 6;
     static constexpr unsigned max_bits = 20;
     static constexpr unsigned max_levels = 4;
-    static constexpr unsigned long_list = 3;        // A walk worth noticing …
+    static constexpr unsigned long_list = 1;        // A walk worth noticing …
     static constexpr unsigned very_long_list = 32;  // … and one that is never all right.
     static constexpr std::uint32_t no_run = 0x7fff'ffff;
+    // For each wanted class, what makes the heads of smaller ones larger than any head.
+    static constexpr auto too_small = [] {
+        std::array<std::array<std::uint32_t, class_count>, class_count> masks{};
+        for (unsigned wanted = 0; wanted < class_count; ++wanted) {
+            for (unsigned k = 0; k < wanted; ++k) masks[wanted][k] = no_run;
+        }
+        return masks;
+    }();
 
     struct Runs {
         std::uint32_t* table = nullptr;                   // Bucket → the first node, or 0.
         std::array<std::uint64_t*, max_levels> levels{};  // Bit: the bucket, or the word below, is not empty.
         std::uint8_t bits = 0;                            // log2(buckets)
         std::uint8_t shift = 0;                           // log2(granules per bucket)
+        std::uint8_t depth = 2;  // Levels in use.
         std::uint32_t count = 0;
         void* storage = nullptr;  // Of table and levels, once they have outgrown the embedded ones.
-        std::uint64_t embedded_word = 0;
+        std::array<std::uint64_t, 2> embedded_words{};
         std::array<std::uint32_t, std::size_t{1} << min_bits> embedded{};
     };
 
+    typedef std::int32_t Four __attribute__((vector_size(16)));
+    static Four lower(Four a, Four b) { return a < b ? a : b; }
+    [[nodiscard]] Four four_heads(unsigned first, unsigned wanted) const {
+        Four heads;
+        Four out;
+        std::memcpy(&heads, &heads_[first], sizeof heads);
+        std::memcpy(&out, &too_small[wanted][first], sizeof out);
+        return heads | out;
+    }
+    // Never a branch.
+    static std::uint32_t lower(std::uint32_t a, std::uint32_t b) { return b ^ ((a ^ b) & (0 - std::uint32_t{a < b})); }
+
     static constexpr std::uint32_t head_word(std::uint32_t start, unsigned k) { return start << 4 | k; }
-    static constexpr unsigned level_count(unsigned bits) { return (bits + 5) / 6; }
+    static constexpr unsigned level_count(unsigned bits) { return std::max(2u, (bits + 5) / 6); }
     static constexpr std::uint32_t words_at(unsigned bits, unsigned level) {
         const unsigned below = 6 * (level + 1);
         return bits <= below ? 1 : std::uint32_t{1} << (bits - below);
@@ -221,34 +247,49 @@ private:
         link_in(nodes, runs, k, node, nodes[node].start);
     }
 
+    // The first two levels without a branch: whether a word becomes empty cannot be predicted.
     static void set_bits(Runs& runs, std::uint32_t bucket) {
-        const unsigned levels = level_count(runs.bits);
-        for (unsigned level = 0; level < levels; ++level, bucket >>= 6) {
-            runs.levels[level][bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
+        runs.levels[0][bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
+        runs.levels[1][bucket >> 12] |= std::uint64_t{1} << (bucket >> 6 & 63);
+        for (unsigned level = 2; level < runs.depth; ++level) {
+            const std::uint32_t position = bucket >> (6 * level);
+            runs.levels[level][position >> 6] |= std::uint64_t{1} << (position & 63);
         }
     }
 
     static void clear_bits(Runs& runs, std::uint32_t bucket) {
-        const unsigned levels = level_count(runs.bits);
-        for (unsigned level = 0; level < levels; ++level, bucket >>= 6) {
-            const std::uint64_t word = runs.levels[level][bucket >> 6] & ~(std::uint64_t{1} << (bucket & 63));
-            runs.levels[level][bucket >> 6] = word;
-            if (word != 0) return;
+        std::uint64_t& leaf = runs.levels[0][bucket >> 6];
+        leaf &= ~(std::uint64_t{1} << (bucket & 63));
+        std::uint64_t& above = runs.levels[1][bucket >> 12];
+        above &= ~(std::uint64_t{leaf == 0} << (bucket >> 6 & 63));
+        bool empty = above == 0;
+        for (unsigned level = 2; level < runs.depth && empty; ++level) {
+            const std::uint32_t position = bucket >> (6 * level);
+            std::uint64_t& word = runs.levels[level][position >> 6];
+            word &= ~(std::uint64_t{1} << (position & 63));
+            empty = word == 0;
         }
     }
 
+    // The position of the lowest bit; 0 for an empty word.
+    static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(std::countr_zero(word)) & 63; }
+
+    // The head of class k, or no_run. An empty class is walked as well (to bucket 0, which names the anchor): that is
+    // cheaper than a branch that cannot be predicted.
     static std::uint32_t find_head(const Node* nodes, const Runs& runs, unsigned k) {
-        if (runs.count == 0) return no_run;
         std::uint32_t position = 0;
-        for (unsigned level = level_count(runs.bits); level-- > 0;) {
-            position = position << 6 | static_cast<std::uint32_t>(std::countr_zero(runs.levels[level][position]));
+        for (unsigned level = runs.depth; level-- > 2;) {
+            position = position << 6 | lowest_bit(runs.levels[level][position]);
         }
-        return head_word(nodes[runs.table[position]].start, k);
+        position = position << 6 | lowest_bit(runs.levels[1][position]);
+        position = position << 6 | lowest_bit(runs.levels[0][position]);
+        const std::uint32_t head = head_word(nodes[runs.table[position]].start, k);
+        return runs.count == 0 ? no_run : head;
     }
 
     [[gnu::noinline]] void list_was_long(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
         if (runs.shift == k || runs.bits == max_bits) return;
-        const bool crowded = runs.count >= (std::uint32_t{1} << runs.bits);
+        const bool crowded = runs.count * DENS >= (std::uint32_t{1} << runs.bits);
         if (crowded || steps >= very_long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
@@ -286,6 +327,7 @@ private:
                 }
                 runs.table = reinterpret_cast<std::uint32_t*>(level_words);
                 runs.bits = static_cast<std::uint8_t>(bits);
+                runs.depth = static_cast<std::uint8_t>(level_count(bits));
             }
         }
         runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
