@@ -1,0 +1,609 @@
+#include "runtime/memory/io_heap.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#if defined(UMBEL_IO_HEAP_POISON)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace umbel::rt {
+
+// The lowest free run that fits, among many.
+//
+// Shape.  A run's class is floor(log2(length)), at most 15. Requests are powers of two, so a run fits a request of
+//         class c exactly if its own class is ≥ c, and the lowest fit is the lowest of (up to) sixteen heads, the
+//         lowest run of each class. heads_ keeps those as start << 4 | class, 64 B in all.
+//         Within a class, runs lie in buckets by address: bucket = start >> shift. A bucket is a list in address
+//         order, linked through the nodes; a 64-ary bitmap tree over the buckets finds the first one in use. The
+//         buckets cover only what has ever been in use (no free run starts behind the high-water mark), so a busy
+//         heap in a huge region stays small.
+//         A class gets four times as many buckets when a list grows long, up to one bucket for each place where a
+//         run of that class can start, or 2^20: no list ever exceeds 2^5 runs by much.
+//
+// Cost.   insert, remove: a table entry, one bit per level (two up to 4,096 buckets). The next head: a scan of one
+//         word per level. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
+//         longer and nothing else happens.
+class IoHeap::FreeIndex {
+public:
+    explicit FreeIndex(const std::uint32_t extent_granules)
+        : extent_log2_(std::max(min_bits, static_cast<unsigned>(std::bit_width(extent_granules)))) {
+        heads_.fill(no_run);
+        for (unsigned k = 0; k < class_count; ++k) {
+            Runs& runs = runs_[k];
+            runs.table = runs.embedded.data();
+            runs.levels[0] = &runs.embedded_words[0];
+            runs.levels[1] = &runs.embedded_words[1];
+            runs.bits = min_bits;
+            runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
+        }
+    }
+    FreeIndex(const FreeIndex&) = delete;
+    FreeIndex& operator=(const FreeIndex&) = delete;
+    ~FreeIndex() {
+        for (Runs& runs : runs_) std::free(runs.storage);
+    }
+
+    static unsigned class_of_length(std::uint32_t granules) {
+        return std::min(static_cast<unsigned>(std::bit_width(granules)) - 1, class_count - 1);
+    }
+
+    // The lowest run of class ≥ wanted: its node, or 0.
+    [[nodiscard]] std::uint32_t lowest(unsigned wanted) const {
+        // Straight-line, and over all sixteen: a loop from `wanted` up would be mispredicted nearly every time.
+        Four best = lower(lower(four_heads(0, wanted), four_heads(4, wanted)),
+                          lower(four_heads(8, wanted), four_heads(12, wanted)));
+        best = lower(best, __builtin_shufflevector(best, best, 2, 3, 0, 1));
+        best = lower(best, __builtin_shufflevector(best, best, 1, 0, 3, 2));
+        const auto head = static_cast<std::uint32_t>(best[0]);
+        if (head >= no_run) [[unlikely]] return 0;
+        const Runs& runs = runs_[head & 15];
+        return runs.table[(head >> 4) >> runs.shift];  // The head is first in its bucket.
+    }
+
+    // Starts up to `high_water` will be inserted.
+    void cover(Node* nodes, std::uint32_t high_water) {
+        const unsigned needed = static_cast<unsigned>(std::bit_width(high_water));
+        if (needed <= extent_log2_) [[likely]]
+            return;
+        extent_log2_ = needed + 1;
+        for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
+    }
+
+    // `node` is a free run of class k that is in no list.
+    void insert(Node* nodes, std::uint32_t node, unsigned k) {
+        Runs& runs = runs_[k];
+        const std::uint32_t start = nodes[node].start;
+        link_in(nodes, runs, k, node, start);
+        ++runs.count;
+        heads_[k] = lower(heads_[k], head_word(start, k));
+    }
+
+    // `node` is in class k's lists under its start.
+    void remove(Node* nodes, std::uint32_t node, unsigned k) {
+        Runs& runs = runs_[k];
+        const std::uint32_t start = nodes[node].start;
+        unlink(nodes, runs, node, start >> runs.shift);
+        --runs.count;
+        if (heads_[k] == head_word(start, k)) heads_[k] = find_head(nodes, runs, k);
+    }
+
+    // `node` of class k is the head, and begins later now (its front was allocated) but ends where it did. It is
+    // still the lowest of its class and the first of its bucket.
+    void head_shrinks(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
+        move(nodes, node, k, old_start);
+        heads_[k] = head_word(nodes[node].start, k);
+    }
+
+    // `node` of class k begins earlier now (the span before it was freed); no run lies between.
+    void grows_down(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
+        move(nodes, node, k, old_start);
+        heads_[k] = lower(heads_[k], head_word(nodes[node].start, k));
+    }
+
+    void check_invariants(const Node* nodes, std::size_t free_runs) const {
+        std::size_t found = 0;
+        for (unsigned k = 0; k < class_count; ++k) {
+            const Runs& runs = runs_[k];
+            std::size_t in_class = 0;
+            std::uint32_t lowest_start = no_run;
+            std::uint32_t previous_start = 0;
+            for (std::uint32_t bucket = 0; bucket < (std::uint32_t{1} << runs.bits); ++bucket) {
+                const bool used = runs.table[bucket] != 0;
+                std::uint32_t position = bucket;
+                for (unsigned level = 0; level < level_count(runs.bits); ++level, position >>= 6) {
+                    const bool bit = (runs.levels[level][position >> 6] >> (position & 63) & 1) != 0;
+                    if (used) CHECK(bit);                // I4
+                    if (level == 0) CHECK(bit == used);  // I4
+                }
+                for (std::uint32_t node = runs.table[bucket]; node != 0; node = nodes[node].link & link_mask) {
+                    const std::uint32_t start = nodes[node].start;
+                    CHECK((nodes[node].link & live_bit) == 0);                           // I4
+                    CHECK(nodes[node].link >> class_shift == k);                         // I4
+                    CHECK(start >> runs.shift == bucket);                                // I4
+                    CHECK(in_class == 0 || start > previous_start);                      // I4
+                    CHECK(class_of_length(nodes[nodes[node].next].start - start) == k);  // I4
+                    previous_start = start;
+                    lowest_start = std::min(lowest_start, start);
+                    ++in_class;
+                }
+            }
+            CHECK(runs.count == in_class);                                              // I4
+            CHECK(heads_[k] == (in_class == 0 ? no_run : head_word(lowest_start, k)));  // I4
+            for (unsigned level = 1; level < level_count(runs.bits); ++level) {
+                for (std::uint32_t word = 0; word < words_at(runs.bits, level - 1); ++word) {
+                    const bool bit = (runs.levels[level][word >> 6] >> (word & 63) & 1) != 0;
+                    CHECK(bit == (runs.levels[level - 1][word] != 0));  // I4
+                }
+            }
+            found += in_class;
+        }
+        CHECK(found == free_runs);  // I4
+    }
+
+private:
+    static constexpr unsigned min_bits = 6;
+    static constexpr unsigned max_bits = 20;
+    static constexpr unsigned max_levels = 4;
+    static constexpr unsigned long_list = 1;        // A walk worth noticing …
+    static constexpr unsigned very_long_list = 32;  // … and one that is never all right.
+    static constexpr std::uint32_t no_run = 0x7fff'ffff;
+    // For each wanted class, what makes the heads of smaller ones larger than any head.
+    static constexpr auto too_small = [] {
+        std::array<std::array<std::uint32_t, class_count>, class_count> masks{};
+        for (unsigned wanted = 0; wanted < class_count; ++wanted) {
+            for (unsigned k = 0; k < wanted; ++k) masks[wanted][k] = no_run;
+        }
+        return masks;
+    }();
+
+    struct Runs {
+        std::uint32_t* table = nullptr;                   // Bucket → the first node, or 0.
+        std::array<std::uint64_t*, max_levels> levels{};  // Bit: the bucket, or the word below, is not empty.
+        std::uint8_t bits = 0;                            // log2(buckets)
+        std::uint8_t shift = 0;                           // log2(granules per bucket)
+        std::uint8_t depth = 2;  // Levels in use.
+        std::uint32_t count = 0;
+        void* storage = nullptr;  // Of table and levels, once they have outgrown the embedded ones.
+        std::array<std::uint64_t, 2> embedded_words{};
+        std::array<std::uint32_t, std::size_t{1} << min_bits> embedded{};
+    };
+
+    typedef std::int32_t Four __attribute__((vector_size(16)));
+    static Four lower(Four a, Four b) { return a < b ? a : b; }
+    [[nodiscard]] Four four_heads(unsigned first, unsigned wanted) const {
+        Four heads;
+        Four out;
+        std::memcpy(&heads, &heads_[first], sizeof heads);
+        std::memcpy(&out, &too_small[wanted][first], sizeof out);
+        return heads | out;
+    }
+    // Never a branch.
+    static std::uint32_t lower(std::uint32_t a, std::uint32_t b) { return b ^ ((a ^ b) & (0 - std::uint32_t{a < b})); }
+
+    static constexpr std::uint32_t head_word(std::uint32_t start, unsigned k) { return start << 4 | k; }
+    static constexpr unsigned level_count(unsigned bits) { return std::max(2u, (bits + 5) / 6); }
+    static constexpr std::uint32_t words_at(unsigned bits, unsigned level) {
+        const unsigned below = 6 * (level + 1);
+        return bits <= below ? 1 : std::uint32_t{1} << (bits - below);
+    }
+    [[nodiscard]] unsigned shift_for(unsigned k, unsigned bits) const {
+        return std::max(k, extent_log2_ - std::min(extent_log2_, bits));
+    }
+
+    void link_in(Node* nodes, Runs& runs, unsigned k, std::uint32_t node, std::uint32_t start) {
+        const std::uint32_t bucket = start >> runs.shift;
+        DCHECK(bucket >> runs.bits == 0);
+        std::uint32_t next = runs.table[bucket];
+        const std::uint32_t tag = k << class_shift;
+        if (next == 0 || nodes[next].start > start) {
+            nodes[node].link = tag | next;
+            runs.table[bucket] = node;
+            if (next == 0) set_bits(runs, bucket);
+            return;
+        }
+        unsigned steps = 0;
+        std::uint32_t before = 0;
+        do {
+            before = next;
+            next = nodes[next].link & link_mask;
+            ++steps;
+        } while (next != 0 && nodes[next].start < start);
+        nodes[before].link = tag | node;
+        nodes[node].link = tag | next;
+        if (steps >= long_list) [[unlikely]]
+            list_was_long(nodes, runs, k, steps);
+    }
+
+    static void unlink(Node* nodes, Runs& runs, std::uint32_t node, std::uint32_t bucket) {
+        const std::uint32_t next = nodes[node].link & link_mask;
+        std::uint32_t before = runs.table[bucket];
+        if (before == node) [[likely]] {
+            runs.table[bucket] = next;
+            if (next == 0) clear_bits(runs, bucket);
+            return;
+        }
+        for (;;) {
+            const std::uint32_t link = nodes[before].link;
+            if ((link & link_mask) == node) {
+                nodes[before].link = (link & ~link_mask) | next;
+                return;
+            }
+            before = link & link_mask;
+            DCHECK(before != 0);
+        }
+    }
+
+    // Keeps its place in the order of runs; only the bucket may be another.
+    void move(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
+        Runs& runs = runs_[k];
+        const std::uint32_t bucket = old_start >> runs.shift;
+        if (nodes[node].start >> runs.shift == bucket) return;
+        unlink(nodes, runs, node, bucket);
+        link_in(nodes, runs, k, node, nodes[node].start);
+    }
+
+    // The first two levels without a branch: whether a word becomes empty cannot be predicted.
+    static void set_bits(Runs& runs, std::uint32_t bucket) {
+        runs.levels[0][bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
+        runs.levels[1][bucket >> 12] |= std::uint64_t{1} << (bucket >> 6 & 63);
+        for (unsigned level = 2; level < runs.depth; ++level) {
+            const std::uint32_t position = bucket >> (6 * level);
+            runs.levels[level][position >> 6] |= std::uint64_t{1} << (position & 63);
+        }
+    }
+
+    static void clear_bits(Runs& runs, std::uint32_t bucket) {
+        std::uint64_t& leaf = runs.levels[0][bucket >> 6];
+        leaf &= ~(std::uint64_t{1} << (bucket & 63));
+        std::uint64_t& above = runs.levels[1][bucket >> 12];
+        above &= ~(std::uint64_t{leaf == 0} << (bucket >> 6 & 63));
+        bool empty = above == 0;
+        for (unsigned level = 2; level < runs.depth && empty; ++level) {
+            const std::uint32_t position = bucket >> (6 * level);
+            std::uint64_t& word = runs.levels[level][position >> 6];
+            word &= ~(std::uint64_t{1} << (position & 63));
+            empty = word == 0;
+        }
+    }
+
+    // The position of the lowest bit; 0 for an empty word.
+    static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(std::countr_zero(word)) & 63; }
+
+    // The head of class k, or no_run. An empty class is walked as well (to bucket 0, which names the anchor): that is
+    // cheaper than a branch that cannot be predicted.
+    static std::uint32_t find_head(const Node* nodes, const Runs& runs, unsigned k) {
+        std::uint32_t position = 0;
+        for (unsigned level = runs.depth; level-- > 2;) {
+            position = position << 6 | lowest_bit(runs.levels[level][position]);
+        }
+        position = position << 6 | lowest_bit(runs.levels[1][position]);
+        position = position << 6 | lowest_bit(runs.levels[0][position]);
+        const std::uint32_t head = head_word(nodes[runs.table[position]].start, k);
+        return runs.count == 0 ? no_run : head;
+    }
+
+    [[gnu::noinline]] void list_was_long(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
+        if (runs.shift == k || runs.bits == max_bits) return;
+        const bool crowded = runs.count * DENS >= (std::uint32_t{1} << runs.bits);
+        if (crowded || steps >= very_long_list) rebuild(nodes, k, runs.bits + 2);
+    }
+
+    // Puts the runs of class k into 2^bits buckets over the present extent.
+    void rebuild(Node* nodes, unsigned k, unsigned bits) {
+        Runs& runs = runs_[k];
+        // In address order, one list.
+        std::uint32_t first = 0;
+        std::uint32_t last = 0;
+        for (std::uint32_t word = 0; word < words_at(runs.bits, 0); ++word) {
+            for (std::uint64_t left = runs.levels[0][word]; left != 0; left &= left - 1) {
+                const std::uint32_t bucket = word << 6 | static_cast<std::uint32_t>(std::countr_zero(left));
+                const std::uint32_t head = runs.table[bucket];
+                runs.table[bucket] = 0;
+                if (first == 0) first = head;
+                if (last != 0) nodes[last].link = (k << class_shift) | head;
+                for (last = head; (nodes[last].link & link_mask) != 0;) last = nodes[last].link & link_mask;
+            }
+        }
+        for (unsigned level = 0; level < level_count(runs.bits); ++level) {
+            std::memset(runs.levels[level], 0, words_at(runs.bits, level) * sizeof(std::uint64_t));
+        }
+
+        if (bits != runs.bits) {
+            std::size_t words = 0;
+            for (unsigned level = 0; level < level_count(bits); ++level) words += words_at(bits, level);
+            const std::size_t table_bytes = sizeof(std::uint32_t) << bits;
+            if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
+                std::free(runs.storage);
+                runs.storage = storage;
+                auto* level_words = static_cast<std::uint64_t*>(storage);
+                for (unsigned level = level_count(bits); level-- > 0;) {
+                    runs.levels[level] = level_words;
+                    level_words += words_at(bits, level);
+                }
+                runs.table = reinterpret_cast<std::uint32_t*>(level_words);
+                runs.bits = static_cast<std::uint8_t>(bits);
+                runs.depth = static_cast<std::uint8_t>(level_count(bits));
+            }
+        }
+        runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
+
+        last = 0;
+        for (std::uint32_t node = first; node != 0;) {
+            const std::uint32_t next = nodes[node].link & link_mask;
+            const std::uint32_t bucket = nodes[node].start >> runs.shift;
+            nodes[node].link = k << class_shift;
+            if (runs.table[bucket] == 0) {
+                runs.table[bucket] = node;
+                set_bits(runs, bucket);
+            } else {
+                nodes[last].link = (k << class_shift) | node;
+            }
+            last = node;
+            node = next;
+        }
+    }
+
+    alignas(cache_line) std::array<std::uint32_t, class_count> heads_;
+    unsigned extent_log2_;
+    std::array<Runs, class_count> runs_;
+};
+
+#if defined(UMBEL_IO_HEAP_POISON)
+void IoHeap::poison(std::uint32_t start, std::uint32_t granules) {
+    ASAN_POISON_MEMORY_REGION(base_ + std::size_t{start} * granule_bytes, std::size_t{granules} * granule_bytes);
+    poisoned_ = std::max(poisoned_, start + granules);
+}
+void IoHeap::unpoison(std::uint32_t start, std::uint32_t granules) {
+    ASAN_UNPOISON_MEMORY_REGION(base_ + std::size_t{start} * granule_bytes, std::size_t{granules} * granule_bytes);
+}
+#else
+void IoHeap::poison(std::uint32_t, std::uint32_t) {}
+void IoHeap::unpoison(std::uint32_t, std::uint32_t) {}
+#endif
+
+IoHeap::IoHeap(std::byte* base, Bytes size)
+    : base_(base), granules_(static_cast<std::uint32_t>(size.count / granule_bytes)) {
+    CHECK(reinterpret_cast<std::uintptr_t>(base) % granule_bytes == 0);
+    CHECK(size.count % granule_bytes == 0);
+    CHECK(size >= Bytes{granule_bytes});
+    CHECK(size <= 4_GiB);
+    cover_with_one_run();
+}
+
+IoHeap::~IoHeap() {
+    drop_index();
+#if defined(UMBEL_IO_HEAP_POISON)
+    unpoison(0, poisoned_);  // The region's next user may use it in another way.
+#endif
+}
+
+// Everything is one free run; the nodes are the embedded ones, and there is no index.
+void IoHeap::cover_with_one_run() {
+    nodes_ = embedded_.data();
+    node_capacity_ = embedded_nodes;
+    node_count_ = 2;
+    unused_ = 0;
+    live_spans_ = 0;
+    live_granules_ = 0;
+    nodes_[anchor] = {granules_, 1, 1, live_bit};  // A neighbour that is never free.
+    nodes_[1] = {0, anchor, anchor, 0};
+}
+
+void IoHeap::drop_index() {
+    if (nodes_ == embedded_.data()) return;
+    delete index_;
+    index_ = nullptr;
+    std::free(nodes_);
+}
+
+void IoHeap::reset() {
+    if (high_water_ != 0) poison(0, high_water_);
+    drop_index();
+    cover_with_one_run();
+    high_water_ = 0;
+}
+
+// Room for one more node; from the embedded ones, also the index. False if there is no memory (I6).
+bool IoHeap::grow() {
+    const std::uint32_t capacity = node_capacity_ * 2;
+    if (index_ != nullptr) {
+        void* larger = std::realloc(nodes_, capacity * sizeof(Node));
+        if (larger == nullptr) return false;
+        nodes_ = static_cast<Node*>(larger);
+        node_capacity_ = capacity;
+        return true;
+    }
+    auto* larger = static_cast<Node*>(std::malloc(capacity * sizeof(Node)));
+    if (larger == nullptr) return false;
+    index_ = new (std::nothrow) FreeIndex(high_water_);
+    if (index_ == nullptr) {
+        std::free(larger);
+        return false;
+    }
+    std::memcpy(larger, nodes_, node_count_ * sizeof(Node));
+    nodes_ = larger;
+    node_capacity_ = capacity;
+    for (std::uint32_t node = nodes_[anchor].next; node != anchor; node = nodes_[node].next) {
+        if (is_live(node)) continue;
+        index_->insert(nodes_, node, FreeIndex::class_of_length(length_of(node)));
+    }
+    return true;
+}
+
+SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
+    if (bytes - 1 >= max_span_bytes) [[unlikely]]
+        return SpanId::none;  // 0 wraps round
+    const auto span_class = static_cast<unsigned>(std::bit_width((bytes - 1) / granule_bytes));
+    const std::uint32_t needed = std::uint32_t{1} << span_class;
+
+    std::uint32_t run = anchor;
+    if (index_ == nullptr) {
+        for (run = nodes_[anchor].next; run != anchor; run = nodes_[run].next) {
+            if (!is_live(run) && length_of(run) >= needed) break;
+        }
+    } else {
+        run = index_->lowest(span_class);
+    }
+    if (run == anchor) [[unlikely]]
+        return SpanId::none;
+
+    const std::uint32_t length = length_of(run);
+    const std::uint32_t start = nodes_[run].start;
+    std::uint32_t span = run;
+    if (length == needed) {
+        if (index_ != nullptr) index_->remove(nodes_, run, free_class(run));
+    } else {
+        // The span is a new block before the run.
+        span = unused_;
+        if (span != 0) {
+            unused_ = nodes_[span].link;
+        } else {
+            if (node_count_ == node_capacity_ && !grow()) [[unlikely]]
+                return SpanId::none;
+            span = node_count_++;
+        }
+        const std::uint32_t before = nodes_[run].prev;
+        nodes_[span].start = start;
+        nodes_[span].prev = before;
+        nodes_[span].next = run;
+        nodes_[before].next = span;
+        nodes_[run].prev = span;
+        if (index_ != nullptr) {
+            index_->cover(nodes_, start + needed);
+            const unsigned was = free_class(run);
+            const unsigned is = FreeIndex::class_of_length(length - needed);
+            if (was == is) {
+                nodes_[run].start = start + needed;
+                index_->head_shrinks(nodes_, run, was, start);
+            } else {
+                index_->remove(nodes_, run, was);
+                nodes_[run].start = start + needed;
+                index_->insert(nodes_, run, is);
+            }
+        } else {
+            nodes_[run].start = start + needed;
+        }
+    }
+    nodes_[span].link = live_bit | span_class;
+    ++live_spans_;
+    live_granules_ += needed;
+    high_water_ = std::max(high_water_, start + needed);
+    unpoison(start, needed);
+    return SpanId{span};
+}
+
+void IoHeap::free(SpanId id) {
+    const auto span = static_cast<std::uint32_t>(id);
+    CHECK(span != anchor);
+    CHECK(span < node_count_);
+    Node& node = nodes_[span];
+    CHECK((node.link & live_bit) != 0);  // Freed twice, or never allocated.
+    const std::uint32_t length = std::uint32_t{1} << class_of(node);
+    const std::uint32_t start = node.start;
+    const std::uint32_t before = node.prev;
+    const std::uint32_t after = node.next;
+    --live_spans_;
+    live_granules_ -= length;
+    poison(start, length);
+
+    const bool joins_before = !is_live(before);
+    const bool joins_after = !is_live(after);
+    if (index_ != nullptr) {
+        if (live_spans_ == 0) {  // Empty: back to the embedded nodes.
+            drop_index();
+            cover_with_one_run();
+            return;
+        }
+        if (!joins_before && !joins_after) {
+            index_->insert(nodes_, span, FreeIndex::class_of_length(length));
+            return;
+        }
+        if (!joins_before) {  // The run after it begins here now.
+            const std::uint32_t old_start = nodes_[after].start;
+            const unsigned was = free_class(after);
+            const unsigned is = FreeIndex::class_of_length(length_of(after) + length);
+            if (was == is) {
+                nodes_[after].start = start;
+                index_->grows_down(nodes_, after, was, old_start);
+            } else {
+                index_->remove(nodes_, after, was);
+                nodes_[after].start = start;
+                index_->insert(nodes_, after, is);
+            }
+        } else {  // The run before it ends later now.
+            if (joins_after) index_->remove(nodes_, after, free_class(after));
+            const std::uint32_t end = joins_after ? nodes_[nodes_[after].next].start : start + length;
+            const unsigned was = free_class(before);
+            const unsigned is = FreeIndex::class_of_length(end - nodes_[before].start);
+            if (was != is) {
+                index_->remove(nodes_, before, was);
+                index_->insert(nodes_, before, is);
+            }
+        }
+    } else if (!joins_before) {
+        if (!joins_after) {
+            node.link = 0;  // A run of its own.
+            return;
+        }
+        nodes_[after].start = start;
+    }
+
+    // The span's block goes; with a run on both sides, the second run's block as well.
+    std::uint32_t next = after;
+    if (joins_before && joins_after) {
+        next = nodes_[after].next;
+        discard_node(after);
+    }
+    discard_node(span);
+    nodes_[before].next = next;
+    nodes_[next].prev = before;
+}
+
+void IoHeap::check_invariants() const {
+    std::uint32_t expected_start = 0;
+    std::uint32_t previous = anchor;
+    std::size_t blocks = 0;
+    std::size_t free_runs = 0;
+    std::uint32_t live = 0;
+    std::uint32_t live_granules = 0;
+    for (std::uint32_t node = nodes_[anchor].next; node != anchor; node = nodes_[node].next) {
+        CHECK(node < node_count_);
+        CHECK(nodes_[node].prev == previous);         // I1
+        CHECK(nodes_[node].start == expected_start);  // I1
+        CHECK(length_of(node) > 0);                   // I1
+        CHECK(length_of(node) <= granules_);          // I1
+        if (is_live(node)) {
+            CHECK(length_of(node) == std::uint32_t{1} << class_of(nodes_[node]));  // I1
+            CHECK(nodes_[nodes_[node].next].start <= high_water_);
+            ++live;
+            live_granules += length_of(node);
+        } else {
+            CHECK(previous == anchor || is_live(previous));  // I3
+            ++free_runs;
+        }
+        expected_start = nodes_[nodes_[node].next].start;
+        previous = node;
+        CHECK(++blocks < node_count_);  // I5
+    }
+    CHECK(expected_start == granules_);        // I1
+    CHECK(nodes_[anchor].prev == previous);    // I1
+    CHECK(nodes_[anchor].start == granules_);  // I1
+    CHECK(live == live_spans_);
+    CHECK(live_granules == live_granules_);
+    std::size_t unused = 0;
+    for (std::uint32_t node = unused_; node != 0; node = nodes_[node].link) {
+        CHECK(node < node_count_);
+        CHECK(++unused < node_count_);
+    }
+    CHECK(1 + blocks + unused == node_count_);  // I5
+    CHECK(node_count_ <= node_capacity_);
+    CHECK((index_ == nullptr) == (nodes_ == embedded_.data()));
+    if (index_ != nullptr) index_->check_invariants(nodes_, free_runs);  // I4
+}
+
+}  // namespace umbel::rt
