@@ -115,7 +115,7 @@ enum {
     UMBEL_OP_NOP = 0,
     UMBEL_OP_OPENAT2 = 1,   /* fd: directory or UMBEL_CWD; data: path; arg: O_… flags (O_CLOEXEC is added); arg2: mode;
                                offset: RESOLVE_… flags. Result: a descriptor, owned by the actor. */
-    UMBEL_OP_CLOSE = 2,     /* fd */
+    UMBEL_OP_CLOSE = 2,     /* fd. Ends this actor's receives, accepts, connects and polls on it with -ECANCELED. */
     UMBEL_OP_READ = 3,      /* fd; length 1 … UMBEL_BUFFER_MAX; offset or UMBEL_AT_POSITION. `into`: the bytes are
                                copied there when the completion is received. `buffer`: read into it, from its start.
                                Neither: a fresh buffer. */
@@ -266,7 +266,7 @@ struct umbel_host {
     uint32_t size; /* sizeof(umbel_host) the daemon was compiled with */
     uint32_t abi_version;
     int (*submit)(umbel_self*, const umbel_operation*, uint32_t, umbel_pending*);
-    int (*await)(umbel_self*, umbel_pending, umbel_message*);
+    int (*await)(umbel_self*, umbel_pending, uint64_t, umbel_message*);
     void (*forget)(umbel_self*, umbel_pending);
     int (*receive)(umbel_self*, uint64_t, umbel_message*);
     int (*send)(umbel_self*, umbel_actor_id, uint32_t, const void*, uint32_t);
@@ -277,6 +277,8 @@ struct umbel_host {
     int (*register_name)(umbel_self*, const char*);
     umbel_actor_id (*whereis)(umbel_self*, const char*);
     int (*adopt)(umbel_self*, int);
+    int (*set_socket_option)(umbel_self*, int, int, int, int);
+    int (*local_address)(umbel_self*, int, void*, uint32_t*);
     void (*yield)(umbel_self*);
     uint64_t (*now)(const umbel_self*);
     uint32_t (*executor)(const umbel_self*);
@@ -290,16 +292,18 @@ struct umbel_host {
 };
 
 /* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
- * succeeded, and a failure ends the rest with -ECANCELED. out: `count` pendings (0 for a detached one).
+ * succeeded, and a failure ends the rest with -ECANCELED. Streams and cancels cannot be in a chain (UMBEL_E_INVALID), nor
+ * what this kernel cannot do itself (UMBEL_E_UNSUPPORTED). out: `count` pendings (0 for a detached one).
  * Returns 0, or an error, and then nothing was submitted. [actor] May wait, for room in the ring (case 3). */
 static inline int umbel_submit(umbel_self* self, const umbel_operation* operations, uint32_t count, umbel_pending* out) {
     return self->host->submit(self, operations, count, out);
 }
 
-/* Waits for the next completion of `pending`; other messages stay in the mailbox. Returns 0, or UMBEL_E_INVALID when
- * the pending has had its last completion. [actor] Waits. */
-static inline int umbel_await(umbel_self* self, umbel_pending pending, umbel_message* out) {
-    return self->host->await(self, pending, out);
+/* Waits for the next completion of `pending`, at most `timeout_ns` (as umbel_receive); other messages stay in the
+ * mailbox. Returns 0; UMBEL_E_TIMEOUT, and the operation goes on; UMBEL_E_INVALID when the pending has had its last
+ * completion. [actor] Waits. */
+static inline int umbel_await(umbel_self* self, umbel_pending pending, uint64_t timeout_ns, umbel_message* out) {
+    return self->host->await(self, pending, timeout_ns, out);
 }
 
 /* Gives up on a pending: it is cancelled, and its completions, those in the mailbox and those to come, are dropped and
@@ -345,6 +349,14 @@ static inline umbel_actor_id umbel_whereis(umbel_self* self, const char* name) {
 /* Makes the calling actor the owner of a descriptor that another actor opened: it is closed when its owner ends.
  * 0 or UMBEL_E_INVALID. [actor] */
 static inline int umbel_adopt(umbel_self* self, int fd) { return self->host->adopt(self, fd); }
+
+/* setsockopt(2) with an int, getsockname(2) into `address` of *size bytes: neither can block. 0 or -errno. [actor] */
+static inline int umbel_set_socket_option(umbel_self* self, int fd, int level, int option, int value) {
+    return self->host->set_socket_option(self, fd, level, option, value);
+}
+static inline int umbel_local_address(umbel_self* self, int fd, void* address, uint32_t* size) {
+    return self->host->local_address(self, fd, address, size);
+}
 
 /* Lets the others run first. [actor] Waits. */
 static inline void umbel_yield(umbel_self* self) { self->host->yield(self); }

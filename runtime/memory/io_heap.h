@@ -90,6 +90,12 @@ public:
     /// The span's size: its class, not the request.
     [[nodiscard]] std::size_t capacity(SpanId span) const { return granule_bytes << class_of(live_node(span)); }
 
+    /// Whether `span` names a live span; any number may be asked about.
+    [[nodiscard]] bool is_live(SpanId span) const {
+        const auto node = static_cast<std::uint32_t>(span);
+        return node != anchor && node < node_count_ && is_live(node);
+    }
+
     /// Forgets every span at once.
     void reset();
 
