@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/base/counters.h"
 #include "runtime/base/event.h"
 #include "runtime/base/result.h"
 #include "runtime/options.h"
@@ -37,28 +38,6 @@ enum class RuntimeState : std::uint8_t {
     failed,    // A main actor ended with a failure before it was ready: failure() says why.
     draining,  // begin_drain() was called.
     stopped,   // No thread is left.
-};
-
-/// Counters of one executor, as of its last turn. All count up from its start but the ones marked "now".
-struct ExecutorCounters {
-    std::uint64_t turns = 0;
-    std::uint64_t slices = 0;           // time slices given to actors
-    std::uint64_t messages = 0;         // messages put into mailboxes here
-    std::uint64_t messages_remote = 0;  // of these, from other executors
-    std::uint64_t dead_letters = 0;
-    std::uint64_t operations = 0;            // submitted
-    std::uint64_t completions = 0;           // reaped
-    std::uint64_t enters = 0;                // io_uring_enter calls
-    std::uint64_t cq_overflows = 0;          // stays 0
-    std::uint64_t high_priority_yields = 0;  // submissions refused and parked (case 3)
-    std::uint64_t wakes_sent = 0;
-    std::uint64_t wakes_skipped = 0;  // the other executor was awake
-    std::uint64_t actors_spawned = 0;
-    std::uint64_t actors_ended = 0;
-    std::uint64_t actors_failed = 0;
-    std::uint64_t contexts_leased = 0;       // now
-    std::uint64_t operations_in_flight = 0;  // now
-    std::uint64_t events_dropped = 0;
 };
 
 /// A line for the log, put together again from its events.

@@ -33,6 +33,7 @@ struct ContextTag;  // on Executor::contexts_
 /// What an actor that is not runnable waits for, or what it left the processor for.
 enum class Wait : std::uint8_t {
     nothing,     // Runs, or may.
+    idle,        // A handler between two messages; may become dormant.
     message,     // Any message.
     completion,  // One of `awaited`.
     room,        // Room in the ring: parked (case 3).
@@ -62,13 +63,13 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     Wait wait = Wait::nothing;
     bool timed_out = false;
     Operation* awaited = nullptr;       // Wait::completion
-    std::size_t mark = 0;               // … looked at the mailbox up to here
-    std::uint32_t mark_generation = 0;  // … as it was then
+    std::size_t mark = 0;               // … where in the mailbox it lies, if the generation is still
+    std::uint32_t mark_generation = 0;  // … this
     Submission::Need need;              // Wait::room
 
     // The present slice.
-    std::uint32_t calls = 0;  // Runtime calls since the clock was last read.
-    const char* reason = nullptr;  // Wait::ended: why it failed; null: normally
+    std::uint32_t calls = 0;         // Runtime calls since the clock was last read.
+    Nanoseconds slice_began{0};
 
     /// Moves a user message's bytes to Minor A and describes the message; the entry may be taken then.
     void read(MailboxEntry& entry, umbel_message& message) {

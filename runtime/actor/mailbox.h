@@ -14,8 +14,8 @@
 //   I2  user_bytes ≤ a quarter of the region; room for a reserved completion is never refused
 //   I3  unread == 0 if and only if head == tail == 0
 //
-// Cost.   push, pop: a copy of the entry. A search from the front: O(entries passed), and `mark` remembers how far one
-//         has looked, so that waiting for one completion does not look twice.
+// Cost.   push, take: a copy of the entry. A search from the front: O(entries passed); one who waits for a completion is
+//         told where it lies (push_completion) and need not search.
 // Not here.  Where a message that is read lives: ActorContext::read (Minor A).
 #pragma once
 
@@ -70,10 +70,12 @@ public:
     [[nodiscard]] bool has_room(std::uint32_t bytes) const { return user_bytes_ + entry_bytes(bytes) <= capacity_ / 4; }
 
     /// Puts a completion in; its room was reserved at submission.
-    void push_completion(Operation& operation, const CompletionMessage& message) {
+    /// Returns: where it lies, for find(), until generation() changes.
+    std::size_t push_completion(Operation& operation, const CompletionMessage& message) {
         MailboxEntry* entry = append(completion_bytes);
         *entry = {completion_bytes, UMBEL_MESSAGE_COMPLETION, 0, 0, 0, 0, &operation};
         std::memcpy(entry->body(), &message, sizeof message);
+        return tail_ - completion_bytes;
     }
     /// Puts a message without content in (UMBEL_MESSAGE_DRAIN). There is room: an eighth of the region is nobody's.
     void push_notice(std::uint16_t kind) {
@@ -87,14 +89,12 @@ public:
     /// The oldest unread entry. Not when empty(). It stays where it is until something is pushed or taken.
     [[nodiscard]] MailboxEntry& front() { return at(head_); }
 
-    /// The first completion of `operation` at or after `mark`, or null; then `mark` is where to go on looking later.
-    /// A mark is forgotten (0 is always right) when the mailbox has been moved together: see generation().
-    [[nodiscard]] MailboxEntry* find(const Operation& operation, std::size_t& mark) {
-        for (std::size_t position = mark < head_ ? head_ : mark; position < tail_; position += at(position).size) {
+    /// The first completion of `operation` at `from` or behind it (0: all), or null.
+    [[nodiscard]] MailboxEntry* find(const Operation& operation, std::size_t from) {
+        for (std::size_t position = from < head_ ? head_ : from; position < tail_; position += at(position).size) {
             MailboxEntry& entry = at(position);
             if (entry.kind == UMBEL_MESSAGE_COMPLETION && entry.operation == &operation) return &entry;
         }
-        mark = tail_;
         return nullptr;
     }
     /// Calls visit(entry) for each unread entry in order; it must not take or push.

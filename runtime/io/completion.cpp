@@ -34,7 +34,8 @@ bool Completion::settle(Operation& operation, int result, std::uint32_t flags, C
     if (owner.dead || operation.marked(mark_forgotten)) {
         discard(operation, message);
         if (!more) {
-            --owner.in_flight;  // S3
+            --owner.in_flight;
+            --submission_.figures.in_flight;  // S3
             submission_.free_buffer(owner, operation.buffer);
             submission_.free_record(operation);  // C3
         }
@@ -50,7 +51,8 @@ bool Completion::settle_ready(Operation& operation, CompletionMessage& message) 
     message.result = static_cast<std::int64_t>(operation.offset);
     if (owner.dead || operation.marked(mark_forgotten)) {
         discard(operation, message);
-        --owner.in_flight;  // S3
+        --owner.in_flight;
+        --submission_.figures.in_flight;  // S3
         submission_.free_buffer(owner, operation.buffer);
         submission_.free_record(operation);
         return false;
@@ -115,7 +117,8 @@ bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
         operation.buffer = {};
     }
     if (static_cast<Timer&>(operation).linked()) submission_.timers_.remove(operation);
-    --owner.in_flight;  // S3
+    --owner.in_flight;
+    --submission_.figures.in_flight;  // S3
     if ((operation.flags & UMBEL_OP_DETACHED) != 0) {
         discard(operation, message);
         submission_.free_record(operation);

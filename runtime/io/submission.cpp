@@ -332,6 +332,7 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
 
 void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked) {
     ++operation.owner->in_flight;  // S3
+    ++figures.in_flight;
     if (wanted.code == UMBEL_OP_CLOSE) descriptors_.clear(wanted.fd);
     switch (plan.way) {
         case Plan::Way::kernel: {
@@ -631,6 +632,7 @@ void Submission::end(OperationOwner& owner) {
         }
         if (operation->state == OperationState::fulfilled) continue;  // in_flight does not count it
         --owner.in_flight;
+        --figures.in_flight;
         unwait(*operation);
         free_buffer(owner, operation->buffer);
         free_record(*operation);

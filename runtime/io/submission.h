@@ -119,6 +119,7 @@ public:
     struct Figures {
         std::uint64_t operations = 0;
         std::uint64_t enters = 0;
+        std::uint64_t in_flight = 0;  // now: the sum of all owners' in_flight
     };
     Figures figures;
 
