@@ -68,6 +68,7 @@ struct alignas(cache_line) ActorRecord : ListHook<RunQueueTag> {
     ActorState state = ActorState::vacant;
     bool started = false;    // Its code has run.
     bool is_main = false;    // A plugin's main actor: its readiness is watched.
+    bool is_ready = false;   // … and has been reported.
     bool has_name = false;   // In the directory's names.
 
     // Written by the home executor (generation: by the slab's), read by all. Relaxed: hints, checked again at home.

@@ -62,6 +62,7 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     // Waiting.
     Wait wait = Wait::nothing;
     bool timed_out = false;
+    bool stack_lost = false;            // Its actor has left in the middle of its code: prepare the fiber anew.
     Operation* awaited = nullptr;       // Wait::completion
     std::size_t mark = 0;               // … where in the mailbox it lies, if the generation is still
     std::uint32_t mark_generation = 0;  // … this

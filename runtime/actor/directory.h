@@ -64,6 +64,12 @@ public:
         return record.generation.load(std::memory_order_relaxed) == id.generation() ? &record : nullptr;
     }
 
+    /// The record an id was given with, whoever has it now. Of an id that take() has given.
+    [[nodiscard]] ActorRecord& at(ActorId id) const {
+        const Slab& slab = *slabs_[index_of(id.slab())];
+        return slab.chunks[id.place() / chunk_records].load(std::memory_order_acquire)[id.place() % chunk_records];
+    }
+
     /// Living actors, all executors together. Any thread.
     [[nodiscard]] std::size_t living() const;
 

@@ -9,8 +9,8 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
-#include <cstring>
 
 namespace umbel::rt {
 
@@ -39,17 +39,14 @@ struct ExecutorCounters {
 class PublishedCounters {
 public:
     void publish(const ExecutorCounters& counters) {
-        std::array<std::uint64_t, words> copy;
-        std::memcpy(copy.data(), &counters, sizeof counters);
+        const auto copy = std::bit_cast<std::array<std::uint64_t, words>>(counters);
         // relaxed: figures, each for itself.
         for (std::size_t i = 0; i < words; ++i) words_[i].store(copy[i], std::memory_order_relaxed);
     }
     [[nodiscard]] ExecutorCounters read() const {
         std::array<std::uint64_t, words> copy;
         for (std::size_t i = 0; i < words; ++i) copy[i] = words_[i].load(std::memory_order_relaxed);
-        ExecutorCounters counters;
-        std::memcpy(&counters, copy.data(), sizeof counters);
-        return counters;
+        return std::bit_cast<ExecutorCounters>(copy);
     }
 
 private:

@@ -50,6 +50,14 @@ public:
         if (!contains(fd)) return false;
         return words_[static_cast<std::size_t>(fd)].compare_exchange_strong(owner, 0, std::memory_order_relaxed);
     }
+    /// Gives `fd` to `owner`, if it belongs to some actor.
+    [[nodiscard]] bool change_owner(int fd, std::uint64_t owner) {
+        std::atomic<std::uint64_t>& word = words_[static_cast<std::size_t>(fd)];
+        std::uint64_t before = word.load(std::memory_order_relaxed);
+        while (before != 0 && !word.compare_exchange_weak(before, owner, std::memory_order_relaxed)) {
+        }
+        return before != 0;
+    }
     [[nodiscard]] bool owned_by(int fd, std::uint64_t owner) const {
         return contains(fd) && words_[static_cast<std::size_t>(fd)].load(std::memory_order_relaxed) == owner;
     }

@@ -57,14 +57,15 @@ public:
         warm.push_back(context);
     }
 
-private:
-    static constexpr std::size_t warm_limit = 4096;
-
+    /// For a context that nobody will use again.
     void discard(ActorContext* context) {
         const Slot slot = context->slot;
         context->~ActorContext();
         slots_.give_back(slot);
     }
+
+private:
+    static constexpr std::size_t warm_limit = 4096;
 
     SlotCache slots_;
     const umbel_host* host_;

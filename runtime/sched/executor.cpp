@@ -1,0 +1,485 @@
+#include "runtime/sched/executor.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+namespace umbel::rt {
+
+namespace {
+
+// Slices between two looks at the kernel, when there is always somebody to run.
+constexpr unsigned slices_per_turn = 64;
+// How long an idle executor sleeps when it must try again by itself: the kernel has refused something.
+constexpr Nanoseconds retry_after = std::chrono::milliseconds(1);
+constexpr Nanoseconds counters_every = std::chrono::milliseconds(10);
+
+RegionSize own_region_size(const ExecutorOptions& options) {
+    // The provided buffers twice over: their ring and the records beside them take little.
+    std::uint64_t bytes = (1_MiB).count;
+    while (bytes < options.buffer_size.count * options.buffer_count * 2) bytes *= 2;
+    return *RegionSize::from(Bytes{bytes});
+}
+
+}  // namespace
+
+Executor::Executor(Shared& shared, ExecutorIndex index, std::unique_ptr<Ring> ring)
+    : shared_(shared),
+      port_(*shared.ports[index_of(index)]),
+      index_(index),
+      ring_(std::move(ring)),
+      now_(ring_->clock().now()),
+      timers_(now_),
+      submission_(*ring_, timers_, shared.descriptors),
+      completion_(submission_),
+      pool_(shared.slots, shared.host, *this),
+      unsent_(shared.ports.size()),
+      outgoing_(shared.ports.size(), nullptr) {
+    Result<Slot> slot = shared.slots.acquire(own_region_size(shared.options.executors));
+    CHECK(slot.has_value());
+    own_slot_ = *slot;
+    own_ = std::make_unique<OperationOwner>(own_slot_.begin(Region::io_heap), own_slot_.region_bytes());
+    const ExecutorOptions& options = shared.options.executors;
+    (void)submission_.make_buffers(*own_, options.buffer_count, options.buffer_size);
+    submission_.arm_wake(*own_);
+    port_.set_ring(*ring_);
+}
+
+Executor::~Executor() {
+    // The ring goes first: from then on the kernel touches none of the contexts.
+    ring_.reset();
+    while (ActorContext* context = contexts_.pop_front()) pool_.discard(context);
+    own_.reset();
+    shared_.slots.release(own_slot_);
+}
+
+// ---- The loop ------------------------------------------------------------------------------------------------------------
+
+bool Executor::turn() {
+    ++counters_.turns;
+    reap();
+    run();
+    submit();
+    return !stopping_;
+}
+
+void Executor::shut_down() {
+    const Nanoseconds patience = ring_->clock().now() + std::chrono::seconds(1);
+    for (ActorContext* next = contexts_.front(); next != nullptr;) {
+        ActorContext& context = *next;
+        next = contexts_.after(next);
+        if (context.record == nullptr) continue;
+        if (static_cast<ListHook<RunQueueTag>&>(*context.record).linked()) RunQueue::remove(context.record);
+        if (static_cast<Timer&>(context).linked()) timers_.remove(context);
+        context.stack_lost = true;
+        end(context);
+    }
+    parked_.clear();
+    while (submission_.figures.in_flight != 0 && ring_->clock().now() < patience) {
+        submission_.catch_up();
+        enter(1, std::chrono::milliseconds(10));
+        take_completions();
+    }
+    publish_counters();
+    report(EventKind::executor_stopped, 0, nullptr,
+           {static_cast<std::int64_t>(counters_.turns), static_cast<std::int64_t>(counters_.operations),
+            static_cast<std::int64_t>(counters_.cq_overflows)},
+           "");
+}
+
+// ---- reap: what has happened → mailboxes ---------------------------------------------------------------------------------
+
+void Executor::reap() {
+    now_ = ring_->clock().now();
+    obey();
+    take_completions();
+    timers_.expire(now_, [this](Timer& timer) { expired(timer); });
+    if (submission_.has_ready()) take_completions();
+    take_mail();
+    submission_.catch_up();
+    submission_.arm_wake(*own_);
+    unpark();
+}
+
+void Executor::obey() {
+    const std::uint32_t commands = port_.take_commands();
+    if (commands == 0) return;
+    if ((commands & command_drain) != 0 && !draining_) begin_drain();
+    if ((commands & command_cancel) != 0) {
+        unsigned cancelled = 0;
+        for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
+            cancelled += submission_.cancel_matching(*context, [](const Operation&) { return true; });
+        }
+        if (cancelled != 0) report(EventKind::operations_cancelled, 0, nullptr, {cancelled, 0, 0}, "");
+    }
+    if ((commands & command_stop) != 0) stopping_ = true;
+}
+
+void Executor::begin_drain() {
+    draining_ = true;
+    submission_.begin_drain();
+    report(EventKind::drain_began, 0, nullptr,
+           {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0}, "");
+    for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
+        submission_.cancel_matching(*context, [](const Operation& operation) {
+            return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
+        });
+        ActorRecord* record = context->record;
+        if (record == nullptr || !record->is_main) continue;
+        context->mailbox.push_notice(UMBEL_MESSAGE_DRAIN);
+        if (context->wait == Wait::message || context->wait == Wait::idle) make_runnable(*record);
+    }
+}
+
+void Executor::take_completions() {
+    counters_.completions += completion_.reap(
+        [this](Operation& operation, const CompletionMessage& message) { deliver(operation, message); },
+        [this](OperationOwner& owner) {
+            submission_.bury(owner);
+            give_back(context_of(&owner));
+        });
+}
+
+// A copy of the CQE goes into its actor's mailbox; the actor becomes runnable if it waits for it.
+void Executor::deliver(Operation& operation, const CompletionMessage& message) {
+    ActorContext& context = context_of(operation.owner);
+    context.mark = context.mailbox.push_completion(operation, message);
+    context.mark_generation = context.mailbox.generation();
+    ++counters_.messages;
+    const bool awaited = context.wait == Wait::completion && context.awaited == &operation;
+    if (awaited || context.wait == Wait::message || context.wait == Wait::idle) make_runnable(*context.record);
+}
+
+void Executor::expired(Timer& timer) {
+    if (timer.role == Submission::timer_role) {
+        submission_.expired(static_cast<Operation&>(timer));
+        return;
+    }
+    auto& context = static_cast<ActorContext&>(timer);
+    context.timed_out = true;
+    make_runnable(*context.record);
+}
+
+void Executor::take_mail() {
+    for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
+        Channel* channel = port_.mail(i);
+        if (channel != nullptr) channel->drain([this](const Envelope& envelope) { arrived(envelope); });
+    }
+}
+
+// Those whose submission was refused go to the high-priority queue, as many as there is room for.
+void Executor::unpark() {
+    Submission::Need together;
+    while (!parked_.empty()) {
+        ActorContext& context = *parked_.front();
+        together.entries += context.need.entries;
+        together.open_ended += context.need.open_ended;
+        if (!submission_.has_room(together)) {
+            // Perhaps only the submission queue is full: case 2 again.
+            if (ring_->sq_pending() == 0) break;
+            enter(0, Nanoseconds(0));
+            if (!submission_.has_room(together)) break;
+        }
+        parked_.pop_front();
+        context.record->state = ActorState::runnable;
+        high_priority_.push_back(context.record);
+    }
+}
+
+// ---- run: one slice each ---------------------------------------------------------------------------------------------------
+
+void Executor::run() {
+    for (unsigned slices = 0; slices < slices_per_turn; ++slices) {
+        ActorRecord* next = high_priority_.pop_front();
+        if (next == nullptr) next = runnable_.pop_front();
+        if (next == nullptr) return;
+        run_slice(*next);
+        // At every pause: what the completion queue holds already, without a system call.
+        if (ring_->peek() != nullptr || submission_.has_ready()) {
+            take_completions();
+            unpark();
+        }
+    }
+}
+
+void Executor::run_slice(ActorRecord& record) {
+    ActorContext* context = record.context != nullptr ? record.context : lease(record);
+    if (context == nullptr) return;
+    ++counters_.slices;
+    if (static_cast<Timer&>(*context).linked()) timers_.remove(*context);
+    record.state = ActorState::running;
+    context->wait = Wait::nothing;
+    context->slice_began = now_;
+    if (!context->fiber.resumable()) {
+        context->fiber.prepare(context->slot.stack_low(), context->slot.stack_top(), actor_code, context);
+    }
+    shared_.slots.before_run(context->slot);
+    running_ = context;  // E1
+    context->fiber.switch_in();
+    running_ = nullptr;
+    shared_.slots.after_run(context->slot);
+    settle(*context);
+}
+
+// An actor has left the processor: where it goes now.
+void Executor::settle(ActorContext& context) {
+    ActorRecord& record = *context.record;
+    switch (context.wait) {
+        case Wait::idle:
+            if (!context.mailbox.empty()) return make_runnable(record);
+            if (!context.descriptors.none()) context.descriptors.drop_those_gone(shared_.descriptors, record.id.value);
+            if (!context.clean()) {
+                record.state = ActorState::receiving;
+                return;
+            }
+            record.state = ActorState::dormant;
+            record.context = nullptr;
+            return give_back(context);
+        case Wait::message:
+        case Wait::completion: record.state = ActorState::receiving; return;
+        case Wait::room:
+            record.state = ActorState::submitting;
+            parked_.push_back(&context);
+            ++counters_.high_priority_yields;
+            return;
+        case Wait::yielded:
+        case Wait::nothing: return make_runnable(record);
+        case Wait::ended: return end(context);
+    }
+}
+
+void Executor::make_runnable(ActorRecord& record) {
+    if (record.state == ActorState::runnable) return;
+    if (record.context != nullptr) record.context->wait = Wait::nothing;
+    record.state = ActorState::runnable;
+    runnable_.push_back(&record);  // E2
+}
+
+ActorContext* Executor::lease(ActorRecord& record) {
+    std::string refusal;
+    ActorContext* context = pool_.lease(record.type->region_size, refusal);
+    if (context == nullptr) {
+        // Without memory it cannot even fail by itself.
+        report(EventKind::actor_failed, record.id.value, record.type->plugin, {}, refusal);
+        main_has_ended(record, refusal);
+        if (static_cast<ListHook<RunQueueTag>&>(record).linked()) RunQueue::remove(&record);
+        if (record.has_name) shared_.directory.drop_names(record.id);
+        Directory::retire(record);
+        ++counters_.actors_failed;
+        ++counters_.actors_ended;
+        if (record.id.slab() == index_) {
+            shared_.directory.free(record);
+        } else {
+            post(record.id.slab(), EnvelopeKind::free_record, record.id.value);
+        }
+        return nullptr;
+    }
+    context->record = &record;
+    context->actor = record.id.value;
+    context->dead = false;
+    context->wait = Wait::nothing;
+    context->timed_out = false;
+    record.context = context;
+    contexts_.push_back(context);  // E3
+    ++counters_.contexts_leased;
+    return context;
+}
+
+void Executor::give_back(ActorContext& context) {
+    Contexts::remove(&context);  // E3
+    --counters_.contexts_leased;
+    context.record = nullptr;
+    context.actor = 0;
+    pool_.give_back(&context);
+}
+
+// The actor has ended. What it had is freed; what the kernel still has keeps its context in quarantine.
+void Executor::end(ActorContext& context) {
+    ActorRecord& record = *context.record;
+    ++counters_.actors_ended;
+    if (context.stack_lost) {
+        context.fiber.abandon();
+        context.stack_lost = false;
+    }
+    if (record.has_name) shared_.directory.drop_names(record.id);
+    Directory::retire(record);
+
+    while (!context.mailbox.empty()) {
+        MailboxEntry& entry = context.mailbox.front();
+        if (entry.kind == UMBEL_MESSAGE_COMPLETION) {
+            CompletionMessage completion;
+            std::memcpy(&completion, entry.body(), sizeof completion);
+            submission_.drop(*entry.operation, completion);
+        } else if (entry.kind == UMBEL_MESSAGE_USER) {
+            dead_letter(record.id.value, entry.type);
+        }
+        context.mailbox.take(entry);
+    }
+    context.descriptors.take_all(shared_.descriptors, record.id.value, [this](int fd) {
+        umbel_operation close{};
+        close.code = UMBEL_OP_CLOSE;
+        close.flags = UMBEL_OP_DETACHED;
+        close.fd = fd;
+        if (submission_.submit(*own_, {&close, 1}, nullptr, now_).outcome == Submission::Outcome::submitted) return;
+        io_uring_sqe sqe{};
+        io_uring_prep_close(&sqe, fd);
+        (void)ring_->call(sqe);
+    });
+    submission_.end(context);
+
+    const ExecutorIndex slab = record.id.slab();
+    if (slab == index_) {
+        shared_.directory.free(record);
+    } else {
+        post(slab, EnvelopeKind::free_record, record.id.value);
+    }
+    context.record = nullptr;
+    if (context.in_flight == 0) {
+        submission_.bury(context);
+        give_back(context);
+    }
+}
+
+// ---- submit: everything at once, then sleep if there is nothing to do --------------------------------------------------------
+
+void Executor::submit() {
+    publish_mail();
+    const bool busy = !runnable_.empty() || !high_priority_.empty() || submission_.has_ready();
+    if (!busy && !stopping_) {
+        sleep();
+    } else if (ring_->needs_enter()) {
+        enter(0, Nanoseconds(0));
+    }
+    if (now_ - counters_published_ >= counters_every) publish_counters();
+}
+
+void Executor::publish_mail() {
+    for (std::size_t i = 0; i < touched_.size();) {
+        const ExecutorIndex to = touched_[i];
+        Channel& channel = *outgoing_[index_of(to)];
+        std::deque<Unsent>& unsent = unsent_[index_of(to)];
+        while (!unsent.empty() && channel.push(unsent.front().kind, 0, unsent.front().target, 0, nullptr, 0)) {
+            unsent.pop_front();
+        }
+        if (channel.unpublished()) {
+            channel.publish();
+            if (shared_.ports[index_of(to)]->wake_if_asleep()) {
+                ++counters_.wakes_sent;
+            } else {
+                ++counters_.wakes_skipped;
+            }
+        }
+        if (unsent.empty()) {
+            touched_[i] = touched_.back();
+            touched_.pop_back();
+        } else {
+            ++i;
+        }
+    }
+}
+
+void Executor::enter(unsigned min_complete, Nanoseconds timeout) {
+    ++counters_.enters;
+    const int result = ring_->enter(min_complete, timeout);
+    refused_ = result == -EBUSY || result == -EAGAIN || result == -ENOMEM;
+    if (ring_->overflowed()) {
+        ++counters_.cq_overflows;
+        report(EventKind::ring_overflow, 0, nullptr, {static_cast<std::int64_t>(counters_.cq_overflows), 0, 0}, "");
+    }
+}
+
+void Executor::sleep() {
+    const Nanoseconds spin = shared_.options.executors.spin;
+    if (spin > Nanoseconds(0)) {
+        if (ring_->sq_pending() != 0) enter(0, Nanoseconds(0));
+        const Nanoseconds until = ring_->clock().now() + spin;
+        do {
+            if (ring_->peek() != nullptr || ring_->work_pending() || port_.has_mail()) {
+                if (ring_->needs_enter()) enter(0, Nanoseconds(0));
+                return;
+            }
+            __builtin_ia32_pause();
+        } while (ring_->clock().now() < until);
+    }
+
+    publish_counters();
+    // relaxed: read by the control thread together with the channels, twice (Runtime::drained).
+    port_.at_rest.store(at_rest(), std::memory_order_relaxed);
+    if (!port_.fall_asleep()) {
+        if (ring_->needs_enter()) enter(0, Nanoseconds(0));
+        return;
+    }
+    Nanoseconds timeout = timers_.next_expiry();
+    if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
+    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty();
+    if (tries_again) timeout = std::min(timeout, retry_after);
+    enter(1, timeout);
+    port_.awake();
+    port_.awakenings.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool Executor::at_rest() const {
+    auto& self = const_cast<Executor&>(*this);
+    return self.runnable_.empty() && self.high_priority_.empty() && parked_.empty() && touched_.empty() &&
+           submission_.figures.in_flight == 0;
+}
+
+void Executor::publish_counters() {
+    counters_published_ = now_;
+    counters_.operations = submission_.figures.operations;
+    counters_.operations_in_flight = submission_.figures.in_flight;
+    counters_.events_dropped = port_.events.dropped();
+    port_.counters.publish(counters_);
+}
+
+// ---- Reports -----------------------------------------------------------------------------------------------------------------
+
+void Executor::report(EventKind kind, std::uint64_t actor, const char* plugin, std::array<std::int64_t, 3> values,
+                      std::string_view text) {
+    report_at(kind, describe(kind).level, actor, plugin, values, text);
+}
+
+void Executor::report_at(EventKind kind, Level level, std::uint64_t actor, const char* plugin,
+                         std::array<std::int64_t, 3> values, std::string_view text) {
+    timespec time{};
+    clock_gettime(CLOCK_REALTIME, &time);
+    Event event;
+    event.time_ns = time.tv_sec * std::int64_t{1'000'000'000} + time.tv_nsec;
+    event.kind = kind;
+    event.level = level;
+    event.executor = index_;
+    event.actor = actor;
+    event.plugin = plugin;
+    event.values = values;
+    (void)port_.events.push(event, text);
+}
+
+void Executor::dead_letter(umbel_actor_id target, std::uint32_t type) {
+    ++counters_.dead_letters;
+    if (now_ - last_dead_letter_event_ < std::chrono::seconds(1)) return;
+    last_dead_letter_event_ = now_;
+    report(EventKind::dead_letter, target, nullptr,
+           {static_cast<std::int64_t>(type), static_cast<std::int64_t>(counters_.dead_letters), 0}, "");
+}
+
+void Executor::check_invariants() {
+    std::vector<OperationOwner*> owners{own_.get()};
+    for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
+        CHECK(context->executor == this);
+        CHECK((context->record == nullptr) == context->dead);  // E3
+        if (context->record != nullptr) CHECK(context->record->context == context);
+        context->mailbox.check_invariants();
+        owners.push_back(context);
+    }
+    CHECK(owners.size() - 1 == counters_.contexts_leased);
+    runnable_.check_invariants();
+    high_priority_.check_invariants();
+    for (ActorRecord* record = runnable_.front(); record != nullptr; record = runnable_.after(record)) {
+        CHECK(record->state == ActorState::runnable);  // E2
+    }
+    ring_->check_invariants();
+    timers_.check_invariants();
+    submission_.check_invariants(owners);
+}
+
+}  // namespace umbel::rt

@@ -1,0 +1,185 @@
+// executor.h: one thread, one ring, many actors.
+//
+// Why.    All work of an actor happens on its home executor, so that nothing an actor touches needs a lock. An executor
+//         gives its actors time slices, brings them their completions and mail, and sleeps in the kernel when there is
+//         nothing else to do.
+// Shape.  turn() is the loop's body, and the architecture:
+//             reap()    completions, timers, commands, other executors' mail → mailboxes; the parked get their room
+//             run()     the high-priority queue first, then the others: one slice each
+//             submit()  shows other executors their mail, enters the kernel once for everything; sleeps if idle
+//         What actors call (send, await, …) runs on their own stacks, in actor_calls.cpp, and comes back here by
+//         switching out with a Wait that says why.
+// Owner.  Its thread. Everybody else uses its Port.
+//
+// Invariants (check_invariants())
+//   E1  running_ is the context whose fiber is on the processor, or null
+//   E2  a record is on at most one queue, as its state says (ActorState)
+//   E3  a context on contexts_ is leased: to a living actor, or dead and in quarantine until its last completion
+//   E4  nothing here blocks but the sleeping enter() in submit()
+//
+// Cost.   A turn without work: some loads. A slice: two switches (12 ns) and about as much again.
+// Not here.  Time slices by force, balancing: the scheduling layer's next step. Rings: io/. Threads: runtime.cpp.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/actor/context.h"
+#include "runtime/base/counters.h"
+#include "runtime/io/completion.h"
+#include "runtime/io/submission.h"
+#include "runtime/sched/context_pool.h"
+#include "runtime/sched/shared.h"
+
+namespace umbel::rt {
+
+class Executor {
+public:
+    /// On the thread that will run it; `ring` was made there.
+    Executor(Shared& shared, ExecutorIndex index, std::unique_ptr<Ring> ring);
+    ~Executor();
+    Executor(const Executor&) = delete;
+    Executor& operator=(const Executor&) = delete;
+
+    // ---- The loop.
+
+    /// One turn: reap, run, submit. False once it has been told to stop.
+    bool turn();
+    /// Turns until it is told to stop.
+    void loop() {
+        while (turn()) {
+        }
+    }
+
+    /// After the loop: ends all actors and waits, for a second at most, until the kernel has let go of their memory.
+    void shut_down();
+
+    /// Spawns a plugin's main actor here. Before the loop.
+    [[nodiscard]] bool spawn_main(umbel_actor_type& type, std::size_t plugin);
+
+    // ---- For actors, on their own stacks (actor_calls.cpp). Contracts: abi.h.
+
+    int submit(ActorContext& context, std::span<const umbel_operation> operations, umbel_pending* pendings);
+    int await(ActorContext& context, umbel_pending pending, std::uint64_t timeout_ns, umbel_message& message);
+    void forget(ActorContext& context, umbel_pending pending);
+    int receive(ActorContext& context, std::uint64_t timeout_ns, umbel_message& message);
+    int send(ActorContext& context, ActorId to, std::uint32_t type, const void* data, std::uint32_t bytes);
+    int spawn(ActorContext& context, umbel_actor_type& type, const void* state, std::uint32_t bytes, int where,
+              ActorId& id);
+    [[noreturn]] void exit(ActorContext& context, std::string_view reason);
+    void release(ActorContext& context, umbel_buffer& buffer) { submission_.release(context, buffer); }
+    int register_name(ActorContext& context, std::string_view name);
+    int adopt(ActorContext& context, int fd);
+    void yield(ActorContext& context);
+    void ready(ActorContext& context, std::string_view text);
+    void log(const ActorContext& context, Level level, std::string_view text);
+
+    [[nodiscard]] Ring& ring() { return *ring_; }
+    [[nodiscard]] Shared& shared() { return shared_; }
+    [[nodiscard]] ExecutorIndex index() const { return index_; }
+    [[nodiscard]] Nanoseconds now() { return ring_->clock().now(); }
+    [[nodiscard]] bool draining() const { return draining_; }
+    /// The context whose actor is running, or null. For the fault handler.
+    [[nodiscard]] ActorContext* running() const { return running_; }
+    [[nodiscard]] const ExecutorCounters& counters() const { return counters_; }
+    /// Nothing runs here, nothing is in flight, no mail waits.
+    [[nodiscard]] bool at_rest() const;
+
+    void check_invariants();
+
+private:
+    // The steps of a turn, each in executor.cpp under its name.
+    void reap();
+    void run();
+    void submit();
+
+    // Parts of reap().
+    void obey();
+    void take_completions();
+    void take_mail();
+    void unpark();
+    void deliver(Operation& operation, const CompletionMessage& message);
+    void expired(Timer& timer);
+    void begin_drain();
+
+    // Parts of run().
+    void run_slice(ActorRecord& record);
+    void settle(ActorContext& context);
+    void end(ActorContext& context);
+    void make_runnable(ActorRecord& record);
+    [[nodiscard]] ActorContext* lease(ActorRecord& record);
+    void give_back(ActorContext& context);
+    static void actor_code(void* context);
+
+    // Parts of submit().
+    void publish_mail();
+    void enter(unsigned min_complete, Nanoseconds timeout);
+    void sleep();
+    void publish_counters();
+
+    // Parts of what actors call.
+    int deliver_here(ActorRecord& record, umbel_actor_id sender, std::uint32_t type, const void* data,
+                     std::uint32_t bytes);
+    void post(ExecutorIndex to, EnvelopeKind kind, umbel_actor_id target);
+    void arrived(const Envelope& envelope);
+    void adopt_embryo(ActorRecord& record);
+    void dead_letter(umbel_actor_id target, std::uint32_t type);
+    bool wait_for(ActorContext& context, Wait wait, std::uint64_t timeout_ns);
+    void spend(ActorContext& context);
+    int take_message(ActorContext& context, MailboxEntry& entry, umbel_message& message);
+    void run_stackful(ActorContext& context);
+    void run_handler(ActorContext& context);
+    void stop_actor(ActorContext& context);
+    void failed(ActorContext& context, std::string_view reason);
+    void main_has_ended(ActorRecord& record, std::string_view reason);
+    void report(EventKind kind, std::uint64_t actor, const char* plugin, std::array<std::int64_t, 3> values,
+                std::string_view text);
+    void report_at(EventKind kind, Level level, std::uint64_t actor, const char* plugin,
+                   std::array<std::int64_t, 3> values, std::string_view text);
+
+    using Contexts = IntrusiveList<ActorContext, ContextTag>;
+
+    // Set at construction.
+    Shared& shared_;
+    Port& port_;
+    const ExecutorIndex index_;
+    std::unique_ptr<Ring> ring_;
+
+    // Scheduling.
+    RunQueue high_priority_;         // resumed after case 3
+    RunQueue runnable_;
+    std::deque<ActorContext*> parked_;  // wait for room in the ring
+    Contexts contexts_;              // leased (E3)
+    ActorContext* running_ = nullptr;   // E1
+    Nanoseconds now_;                // as of this turn's reap()
+
+    // I/O. own_ is the executor's own context: its slot's I/O heap holds what belongs to no actor.
+    Slot own_slot_;
+    std::unique_ptr<OperationOwner> own_;
+    TimerWheel timers_;
+    Submission submission_;
+    Completion completion_;
+    ContextPool pool_;
+
+    // Mail that found a channel full: system envelopes only, sent before anything newer (by receiver).
+    struct Unsent {
+        EnvelopeKind kind;
+        umbel_actor_id target;
+    };
+    std::vector<std::deque<Unsent>> unsent_;
+    std::vector<Channel*> outgoing_;  // by receiver; null: none yet
+    std::vector<ExecutorIndex> touched_;  // receivers with unpublished mail
+
+    ExecutorCounters counters_;
+    Nanoseconds counters_published_{0};
+    Nanoseconds last_dead_letter_event_{-1'000'000'000};
+    bool refused_ = false;   // the last enter() was
+    bool draining_ = false;
+    bool stopping_ = false;
+};
+
+}  // namespace umbel::rt
