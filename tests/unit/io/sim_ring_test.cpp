@@ -551,6 +551,36 @@ TEST(SimRing, FilesKeepWhatIsWritten) {
     EXPECT_EQ(driven.world.open_descriptors(), 0u);
 }
 
+// Spec.   A caller's buffer is touched when its operation's turn comes, not before, and never after a cancel.   (W2)
+TEST(SimRing, TouchesBuffersOnlyInTheirTurn) {
+    Driven driven(1);
+    driven.world.add_file("/f", "new");
+    const int file = driven.open("/f", O_RDWR);
+    std::string read = "old";
+    std::string written = "too early";
+    io_uring_prep_read(driven.next(1), file, read.data(), 3, 0);
+    EXPECT_EQ(driven.ring->enter(0, {}), 1);
+    EXPECT_EQ(read, "old");
+    EXPECT_EQ(driven.finish(1), 3);
+    EXPECT_EQ(read, "new");
+    io_uring_prep_write(driven.next(2), file, written.data(), 9, 0);
+    EXPECT_EQ(driven.ring->enter(0, {}), 1);
+    written = "in time, ";
+    EXPECT_EQ(driven.finish(2), 9);
+    EXPECT_EQ(driven.world.file("/f"), "in time, ");
+
+    const int listener = driven.listen();
+    auto client = driven.world.connect_client(port);
+    const int fd = driven.accepted(listener);
+    auto buffer = std::make_unique<std::array<char, 16>>();
+    io_uring_prep_recv(driven.next(3), fd, buffer->data(), buffer->size(), 0);
+    io_uring_prep_cancel64(driven.next(4), 3, 0);
+    EXPECT_EQ(driven.finish(3), -ECANCELED);
+    buffer.reset();  // A touch would be a use after free.
+    client->send("late");
+    driven.run();
+}
+
 // Spec.   Opening says what the kernel would say, and RESOLVE_BENEATH keeps a path under its directory.
 TEST(SimRing, OpensAsAKernelWould) {
     Driven driven(1);
