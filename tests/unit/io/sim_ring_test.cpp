@@ -137,7 +137,7 @@ private:
 // Spec.   Independent operations complete in any order, each once; the order is the seed's.
 TEST(SimRing, CompletesEachOnceInTheSeedsOrder) {
     std::vector<std::vector<Seen>> orders;
-    for (std::uint64_t seed : {1, 1, 2}) {
+    for (std::uint64_t seed : {1u, 1u, 2u}) {
         Driven driven(seed);
         for (std::uint64_t i = 0; i < 100; ++i) io_uring_prep_nop(driven.next(i));
         driven.run();
