@@ -507,7 +507,7 @@ void SimWorld::attempt(Operation& op) {
             return finish(cancel(*guarded->second) ? -ETIME : -EALREADY);
         }
         default:
-            CHECK(!"prepare() let an unknown opcode pass");
+            check_failed("prepare() lets only known opcodes pass", __FILE__, __LINE__);
     }
 }
 
