@@ -16,8 +16,8 @@
 //   W5  a chain's operations run in order; after a failure the rest complete with ECANCELED
 //
 // Where it is kinder than a kernel: a short submission does not split a chain. Where it knows less: timeouts that count
-// completions, updates of polls and timeouts, IOSQE_IO_DRAIN, _FIXED_FILE and _CQE_SKIP_SUCCESS end with EINVAL, as does
-// every opcode not listed at sim_supports().
+// completions, updates of polls and timeouts, IOSQE_IO_DRAIN, _FIXED_FILE and _CQE_SKIP_SUCCESS, buffer selection other
+// than by RECV end with EINVAL, as does every opcode not listed at sim_supports().
 //
 // Driver.  while (work is left) { for each executor: one turn; if (world.all_asleep() && !world.advance()) break; }
 //
@@ -43,19 +43,19 @@ class SimWorld;
 
 /// How likely each trouble is, 0 … 1 each time it could happen, and how long things take.
 struct SimFaults {
-    double refused_enter = 0;      // enter() → -EBUSY, nothing consumed.
-    double no_memory_enter = 0;    // enter() → -EAGAIN, nothing consumed.
-    double partial_enter = 0;      // enter() consumes only some entries.
-    double interrupted = 0;        // An operation ends with EINTR.
-    double short_transfer = 0;     // A read, write, send or receive moves less than it could.
-    double io_error = 0;           // A file's read, write or fsync ends with EIO.
-    double open_no_memory = 0;     // An open ends with ENOMEM.
-    double connection_reset = 0;   // A connection is reset when it is used.
-    double accept_error = 0;       // An accept ends with ECONNABORTED or EMFILE.
-    double no_buffers = 0;         // A receive that selects a buffer ends with ENOBUFS although there are some.
-    double ended_multishot = 0;    // A multishot operation ends (no F_MORE) with a good completion.
-    double uncancellable = 0.5;    // A file operation is already running when it is cancelled: EALREADY.
-    double long_delay = 0;         // A delay is a thousand times as long.
+    double refused_enter = 0;     // enter() → -EBUSY, nothing consumed.
+    double no_memory_enter = 0;   // enter() → -EAGAIN, nothing consumed.
+    double partial_enter = 0;     // enter() consumes only some entries.
+    double interrupted = 0;       // An operation ends with EINTR.
+    double short_transfer = 0;    // A read, write, send or receive moves less than it could.
+    double io_error = 0;          // A file's read, write or fsync ends with EIO.
+    double open_no_memory = 0;    // An open ends with ENOMEM.
+    double connection_reset = 0;  // A connection is reset when it is used.
+    double accept_error = 0;      // An accept ends with ECONNABORTED or EMFILE.
+    double no_buffers = 0;        // A receive that selects a buffer ends with ENOBUFS although there are some.
+    double ended_multishot = 0;   // A multishot operation ends (no F_MORE) with a good completion.
+    double uncancellable = 0.5;   // A file operation is already running when it is cancelled: EALREADY.
+    double long_delay = 0;        // A delay is a thousand times as long.
     Nanoseconds shortest_delay{1'000};
     Nanoseconds longest_delay{100'000};
 
@@ -185,6 +185,7 @@ private:
     unsigned consume(SimRing& ring, unsigned count);
     void run_work(SimRing& ring);
     void forget(SimRing& ring);
+    void wake(int fd);
     std::unique_ptr<Operation> prepare(SimRing& ring, const io_uring_sqe& sqe);
 
     // Operations.
@@ -211,34 +212,37 @@ private:
     int do_cancel(Operation& operation);
     int do_remove(Operation& operation);
     int do_socket(int domain, int type);
-    int do_bind(int fd, std::string address);
-    int do_listen(int fd, unsigned backlog);
+    int do_bind(Description* socket, std::string address);
+    int do_listen(Description* socket, unsigned backlog);
     int do_close(int fd);
-    int do_shutdown(int fd, int how);
+    int do_shutdown(Description* socket, int how);
     int call(const io_uring_sqe& sqe);
     int set_socket_option(int fd, int level, int option, int value);
     int local_address(int fd, sockaddr* address, socklen_t* length);
 
     // Descriptions.
     Description& make_description();
+    Description& make_connected(Description& to, const std::string& local, const std::string& remote);
     Description* find(DescriptionId id);
     Description* at(int fd);
     int install(Description& description);
-    void refer(Description& description);
     void release(DescriptionId id);
+    void let_go(Description& description);
+    void hang_up(Description& description);
     void poke(Description& description);
-    [[nodiscard]] short readiness(const Description& description) const;
-    [[nodiscard]] std::size_t window(const Description& socket) const;
+    [[nodiscard]] unsigned readiness(Description& description);
+    [[nodiscard]] std::size_t room_to_send(const Description& socket);
     void transmit(Description& from, std::string_view bytes);
     void transmit_end(Description& from);
     void arrive(DescriptionId from, DescriptionId to, const std::string& bytes);
-    void arrive_end(DescriptionId to);
     void break_connection(Description& description);
-    void mark_reset(Description& description);
-    void take_for_client(Description& description);
-    Description* find_listener(std::string_view address);
-    void arrive_at_listener(const std::shared_ptr<SimClient>& client, std::string address, unsigned tries);
-    bool resolve(const Operation& operation, std::string& path, int& error, std::uint64_t resolve_flags);
+    void mark_broken(Description& description);
+    void tell_client(DescriptionId id);
+    Description* find_listener(const std::string& address);
+    void arrive_at_listener(DescriptionId id, const std::string& address, unsigned tries);
+    void open_client(Description& description);
+    /// The absolute path that the operation means, or -errno.
+    int resolve(const Operation& operation, std::uint64_t flags, std::string& resolved);
     [[nodiscard]] bool is_directory(const std::string& path) const;
 
     // Time and trace.
