@@ -41,11 +41,11 @@ std::string_view trimmed(std::string_view text) {
     return text;
 }
 
-// `"64KB" is not a size: KB is not a unit; write …`
+// `"64KB" is not a size: KB is not a unit (write …)`
 std::unexpected<Error> refuse(std::string_view text, std::string_view what, std::string_view cause,
                               std::string_view accepted) {
     std::string message = quotation(text);
-    message.append(" is not ").append(what).append(": ").append(cause).append("; ").append(accepted);
+    message.append(" is not ").append(what).append(": ").append(cause).append(" (").append(accepted).append(")");
     return fail(ErrorClass::configuration, std::move(message));
 }
 

@@ -42,9 +42,9 @@ TEST(ParseBytes, TakesNumbersAndBinaryUnits) {
 // Spec.   What is not a size is refused with what was written, the cause and what is accepted.
 TEST(ParseBytes, SaysWhatIsWrongAndWhatIsAccepted) {
     EXPECT_EQ(refusal(parse_bytes("64KB")),
-              "\"64KB\" is not a size: \"KB\" is not a unit; "
-              "write a whole number of bytes, or one with KiB, MiB, GiB or TiB: 64KiB");
-    EXPECT_THAT(refusal(parse_bytes("")), StartsWith("\"\" is not a size: it is empty; "));
+              "\"64KB\" is not a size: \"KB\" is not a unit ("
+              "write a whole number of bytes, or one with KiB, MiB, GiB or TiB: 64KiB)");
+    EXPECT_THAT(refusal(parse_bytes("")), StartsWith("\"\" is not a size: it is empty ("));
     EXPECT_THAT(refusal(parse_bytes(" ")), HasSubstr("it is empty"));
     EXPECT_THAT(refusal(parse_bytes("KiB")), HasSubstr("does not begin with a digit"));
     for (const std::string_view text : {"-1", "+1", "1.5MiB", "0x10", "1 2", "1KiB 2", "1kib", "1 K", "1,000"}) {
@@ -78,8 +78,9 @@ TEST(ParseDuration, TakesNumbersWithUnits) {
 
 // Spec.   A number without its unit is refused, so is what does not fit into 63 bits of nanoseconds (I2).
 TEST(ParseDuration, WantsAUnitAndNeverWrapsAround) {
-    EXPECT_EQ(refusal(parse_duration("10")),
-              "\"10\" is not a duration: its unit is missing; write a whole number with ns, us, ms, s, min or h: 10ms");
+    EXPECT_EQ(
+        refusal(parse_duration("10")),
+        "\"10\" is not a duration: its unit is missing (write a whole number with ns, us, ms, s, min or h: 10ms)");
     EXPECT_EQ(parse_duration("9223372036854775807ns").value(), Nanoseconds::max());
     EXPECT_EQ(parse_duration("2562047h").value(), std::chrono::hours(2562047));
     for (const std::string_view text : {"9223372036854775808ns", "2562048h", "18446744073709551616s"}) {
@@ -99,7 +100,7 @@ TEST(ParseInteger, TakesTheWholeRangeAndNothingElse) {
     EXPECT_THAT(refusal(parse_integer("9223372036854775808")), HasSubstr("does not fit into 64 bits"));
     EXPECT_THAT(refusal(parse_integer("-9223372036854775809")), HasSubstr("does not fit into 64 bits"));
     EXPECT_EQ(refusal(parse_integer("4k")),
-              "\"4k\" is not an integer: \"k\" follows the number; write a whole number: 42");
+              "\"4k\" is not an integer: \"k\" follows the number (write a whole number: 42)");
     for (const std::string_view text : {"", "-", "+1", "one", "1e3", "0x10", "- 1", "1 2"}) {
         EXPECT_THAT(refusal(parse_integer(text)), HasSubstr("is not an integer")) << text;
     }
@@ -112,7 +113,7 @@ TEST(ParseFlag, TakesSixWords) {
     for (const std::string_view text : {"", "True", "1", "0", "y", "truefalse"}) {
         EXPECT_THAT(refusal(parse_flag(text)), HasSubstr("is not a flag")) << text;
     }
-    EXPECT_EQ(refusal(parse_flag("maybe")), "\"maybe\" is not a flag: no such word is known; write true or false");
+    EXPECT_EQ(refusal(parse_flag("maybe")), "\"maybe\" is not a flag: no such word is known (write true or false)");
 }
 
 // Spec.   A CPU list is read as taskset reads it; the order is kept, a CPU named twice counts once.
@@ -131,8 +132,8 @@ TEST(ParseCpuList, ReadsWhatTasksetReads) {
 // Spec.   A list that is not one is refused with the item that is wrong.
 TEST(ParseCpuList, NamesTheItemThatIsWrong) {
     EXPECT_EQ(refusal(parse_cpu_list("0,x,2")),
-              "\"0,x,2\" is not a CPU list: \"x\" is neither a CPU nor a range; "
-              "write CPU numbers and ranges as taskset does: 0,2-5,8-14:2");
+              "\"0,x,2\" is not a CPU list: \"x\" is neither a CPU nor a range ("
+              "write CPU numbers and ranges as taskset does: 0,2-5,8-14:2)");
     EXPECT_THAT(refusal(parse_cpu_list("")), HasSubstr("it is empty"));
     for (const std::string_view text : {",", "0,", ",0", "0,,1"}) {
         EXPECT_THAT(refusal(parse_cpu_list(text)), HasSubstr("a number is missing")) << text;
