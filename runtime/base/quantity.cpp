@@ -10,8 +10,6 @@
 namespace umbel::rt {
 namespace {
 
-constexpr std::size_t quoted_limit = 64;  // Bytes of what was written that an error repeats.
-
 struct Unit {
     std::string_view name;
     std::uint64_t factor;
@@ -220,10 +218,10 @@ std::string to_text(std::span<const int> cpus) {
     return text;
 }
 
-std::string quotation(std::string_view text) {
+std::string quotation(std::string_view text, std::size_t limit) {
     constexpr std::string_view hexadecimal = "0123456789abcdef";
     std::string out = "\"";
-    for (const char c : text.substr(0, quoted_limit)) {
+    for (const char c : text.substr(0, limit)) {
         const auto byte = static_cast<unsigned char>(c);
         if (c == '"' || c == '\\') {
             out.append("\\").push_back(c);
@@ -235,7 +233,7 @@ std::string quotation(std::string_view text) {
             out.push_back(hexadecimal[byte & 15]);
         }
     }
-    if (text.size() > quoted_limit) out += "…";
+    if (text.size() > limit) out += "…";
     return out + "\"";
 }
 

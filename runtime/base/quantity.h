@@ -55,8 +55,8 @@ constexpr int max_cpu = 8191;
 [[nodiscard]] std::string to_text(std::span<const int> cpus);
 
 /// `text` between double quotes for an error message: bytes that are not printable ASCII are escaped, and what is
-/// longer than 64 bytes is cut ("…").
+/// longer than `limit` bytes is cut ("…"). (For paths: PATH_MAX.)
 /// (Not `quoted`: with a std::string that would find std::quoted.)
-[[nodiscard]] std::string quotation(std::string_view text);
+[[nodiscard]] std::string quotation(std::string_view text, std::size_t limit = 64);
 
 }  // namespace umbel::rt

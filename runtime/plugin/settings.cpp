@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -121,17 +122,22 @@ std::expected<std::string, std::string> read_folder(const std::string& text) {
         const std::string_view remedy = error == ENOENT   ? "create it, or name another folder"
                                         : error == EACCES ? "let the daemon's user enter the folders on the way to it"
                                                           : "name another folder";
-        return std::unexpected(
-            quotation(text).append(": ").append(std::strerror(error)).append(" (").append(remedy).append(")"));
+        return std::unexpected(quotation(text, PATH_MAX)
+                                   .append(": ")
+                                   .append(std::strerror(error))
+                                   .append(" (")
+                                   .append(remedy)
+                                   .append(")"));
     }
     std::string path(resolved);
     std::free(resolved);
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-        return std::unexpected(quotation(text) + " is not a folder (name the folder that holds it)");
+        return std::unexpected(quotation(text, PATH_MAX) + " is not a folder (name the folder that holds it)");
     }
     if (::access(path.c_str(), X_OK) != 0) {
-        return std::unexpected(quotation(text) + ": " + std::strerror(errno) + " (let the daemon's user enter it)");
+        return std::unexpected(quotation(text, PATH_MAX) + ": " + std::strerror(errno) +
+                               " (let the daemon's user enter it)");
     }
     return path;  // I2
 }

@@ -193,6 +193,7 @@ TEST(Quotation, IsOnePrintableLine) {
     EXPECT_EQ(quotation("a b"), "\"a b\"");
     EXPECT_EQ(quotation("a\"\\\n\x7f\xff"), "\"a\\\"\\\\\\x0a\\x7f\\xff\"");
     EXPECT_EQ(quotation(std::string(64, 'x')), "\"" + std::string(64, 'x') + "\"");
+    EXPECT_EQ(quotation(std::string(65, 'x'), 100), "\"" + std::string(65, 'x') + "\"");
     EXPECT_EQ(quotation(std::string(65, 'x')), "\"" + std::string(64, 'x') + "…\"");
 }
 
