@@ -296,11 +296,14 @@ Check check_library_file(const std::string& path) {
 }
 
 Check check_descriptor(const umbel_plugin* descriptor, std::size_t available) {
-    const umbel_plugin& plugin = *descriptor;
     if (available < identity_size) {
         return flaw("umbel_plugin_descriptor has " + std::to_string(available) +
                     " bytes (define it as a const umbel_plugin)");
     }
+    if (reinterpret_cast<std::uintptr_t>(descriptor) % alignof(umbel_plugin) != 0) {
+        return flaw("umbel_plugin_descriptor is not aligned (define it as a const umbel_plugin)");
+    }
+    const umbel_plugin& plugin = *descriptor;
     if (plugin.magic != UMBEL_ABI_MAGIC) {
         return flaw("magic is " + hexadecimal(plugin.magic) + ", not " + hexadecimal(UMBEL_ABI_MAGIC) +
                     " (begin the descriptor with UMBEL_PLUGIN_HEADER)");

@@ -22,6 +22,7 @@
 //            (runtime.h). The host table: the runtime. unload: the runtime, after the last actor.
 #pragma once
 
+#include <cstddef>
 #include <expected>
 #include <string>
 #include <vector>

@@ -367,6 +367,17 @@ TEST(Descriptor, IsNotReadBeyondItsSymbol) {
     }
 }
 
+// Spec.   A symbol that is not aligned as a descriptor is none.
+TEST(Descriptor, MustBeAligned) {
+    alignas(umbel_plugin) char bytes[sizeof(umbel_plugin) + 1] = {};
+    const Sample sample;
+    std::memcpy(bytes + 1, &sample.plugin, sizeof sample.plugin);
+    const auto checked =
+        check_descriptor(static_cast<const umbel_plugin*>(static_cast<const void*>(bytes + 1)), sizeof(umbel_plugin));
+    ASSERT_FALSE(checked);
+    EXPECT_THAT(checked.error(), StartsWith("umbel_plugin_descriptor is not aligned"));
+}
+
 // Spec.   Every field that the runtime relies on is checked and named.
 TEST(Descriptor, ChecksEveryFieldItReliesOn) {
     EXPECT_THAT(flaw([](Sample& s) { s.plugin.magic ^= 1; }), StartsWith("magic is 0x6e67756c704c4254"));
