@@ -21,7 +21,6 @@
 #include <set>
 #include <utility>
 
-#include "runtime/base/check.h"
 #include "runtime/base/quantity.h"
 #include "runtime/plugin/settings.h"
 
