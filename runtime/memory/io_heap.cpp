@@ -60,7 +60,8 @@ public:
         best = lower(best, __builtin_shufflevector(best, best, 2, 3, 0, 1));
         best = lower(best, __builtin_shufflevector(best, best, 1, 0, 3, 2));
         const auto head = static_cast<std::uint32_t>(best[0]);
-        if (head >= no_run) [[unlikely]] return 0;
+        if (head >= no_run) [[unlikely]]
+            return 0;
         const Runs& runs = runs_[head & 15];
         return runs.table[(head >> 4) >> runs.shift];  // The head is first in its bucket.
     }
@@ -166,7 +167,7 @@ private:
         std::array<std::uint64_t*, max_levels> levels{};  // Bit: the bucket, or the word below, is not empty.
         std::uint8_t bits = 0;                            // log2(buckets)
         std::uint8_t shift = 0;                           // log2(granules per bucket)
-        std::uint8_t depth = 2;  // Levels in use.
+        std::uint8_t depth = 2;                           // Levels in use.
         std::uint32_t count = 0;
         void* storage = nullptr;  // Of table and levels, once they have outgrown the embedded ones.
         std::array<std::uint64_t, 2> embedded_words{};
@@ -272,7 +273,9 @@ private:
     }
 
     // The position of the lowest bit; 0 for an empty word.
-    static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(std::countr_zero(word)) & 63; }
+    static std::uint32_t lowest_bit(std::uint64_t word) {
+        return static_cast<std::uint32_t>(std::countr_zero(word)) & 63;
+    }
 
     // The head of class k, or no_run. An empty class is walked as well (to bucket 0, which names the anchor): that is
     // cheaper than a branch that cannot be predicted.
@@ -289,7 +292,7 @@ private:
 
     [[gnu::noinline]] void list_was_long(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
         if (runs.shift == k || runs.bits == max_bits) return;
-        const bool crowded = runs.count * DENS >= (std::uint32_t{1} << runs.bits);
+        const bool crowded = runs.count * 4 >= (std::uint32_t{1} << runs.bits);
         if (crowded || steps >= very_long_list) rebuild(nodes, k, runs.bits + 2);
     }
 

@@ -19,13 +19,13 @@
 // Invariants (check_invariants())
 //   I1  a slot is either leased or in exactly one free list; no two slots overlap
 //   I2  a slot's memory reads as zero when it is acquired
-//   I3  between before_run() and after_run() a context's guard is in place
+//   I3  between before_run() and after_run() a context's guard is in place (unless guards_refused counts it)
 //   I4  mprotect mode: guards in place ≤ budget, unless more contexts than that run at once
 //
 // Cost.   acquire: one madvise for a fresh slot (about 1 µs, 4 with a new page-table page), none for a returned
 //         one. release: one madvise. before_run/after_run: a predicted branch with markers; with mprotect one
 //         uncontended atomic each, and a miss costs a lock, two mprotect calls (about 2 µs and a TLB shootdown
-//         to every executor) and the hand's steps (one load per slot passed).
+//         to every executor) and the hand's steps (one atomic per guard passed).
 // Not here.  Warm slots: slot_cache.h. What is written into a slot: whoever leased it.
 #pragma once
 
@@ -85,7 +85,8 @@ public:
     /// Takes a slot back; its memory goes back to the kernel at once. Any thread.
     void release(Slot slot);
 
-    /// Gives the pages of `region` from `offset` on back to the kernel; they read as zero when touched again. Never the guard's.
+    /// Gives the pages of `region` from `offset` on back to the kernel; they read as zero when touched again. Of the
+    /// context region only the roots, never stack and record.
     /// offset: bytes, rounded up to a page.
     static void discard(Slot slot, Region region, Bytes offset);
 
@@ -111,10 +112,11 @@ public:
 
     struct Figures {
         std::size_t chunks = 0;
-        std::size_t cut = 0;          // Slots ever cut.
-        std::size_t free = 0;         // Of those, in the store's lists.
-        std::size_t guards = 0;       // mprotect mode: in place now.
-        std::size_t guard_moves = 0;  // mprotect mode: taken from another context.
+        std::size_t cut = 0;             // Slots ever cut.
+        std::size_t free = 0;            // Of those, in the store's lists.
+        std::size_t guards = 0;          // mprotect mode: in place now.
+        std::size_t guard_moves = 0;     // mprotect mode: taken from another context.
+        std::size_t guards_refused = 0;  // mprotect mode: the kernel refused one; that run went without.
     };
     [[nodiscard]] Figures figures() const;
 
@@ -146,7 +148,7 @@ private:
     [[nodiscard]] Result<std::size_t> reserve_chunk(RegionSize size);
     [[nodiscard]] Result<Slot> cut_slot(RegionSize size);
     [[nodiscard]] Slot slot_at(std::size_t chunk, std::size_t index) const;
-    [[nodiscard]] std::atomic<GuardState>& guard_of(Slot slot);
+    [[nodiscard]] std::atomic<GuardState>& guard_of(Slot slot) const;
     void guard_for_run(Slot slot);
     void guard_after_run(Slot slot);
     bool take_a_guard();  // under mutex_
@@ -162,10 +164,10 @@ private:
     std::atomic<std::size_t> chunk_count_{0};
     std::array<std::size_t, RegionSize::choices> open_chunk_{};  // 1 + the chunk slots are cut from; 0: none.
     std::array<std::vector<Slot>, RegionSize::choices> free_;
-    std::size_t guards_ = 0;
+    std::vector<Slot> guarded_;  // mprotect mode: whose guards are in place.
+    std::size_t hand_ = 0;       // The next of them to be asked for its guard.
     std::size_t guard_moves_ = 0;
-    std::size_t hand_chunk_ = 0;
-    std::size_t hand_slot_ = 0;
+    std::size_t guards_refused_ = 0;
 };
 
 }  // namespace umbel::rt
