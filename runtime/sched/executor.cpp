@@ -63,6 +63,13 @@ bool Executor::turn() {
     return !stopping_;
 }
 
+void Executor::announce(int cpu) {
+    report(EventKind::executor_started, 0, nullptr,
+           {cpu, static_cast<std::int64_t>(ring_->submission_entries()),
+            static_cast<std::int64_t>(ring_->completion_entries())},
+           ring_->features().summary());
+}
+
 void Executor::shut_down() {
     const Nanoseconds patience = ring_->clock().now() + std::chrono::seconds(1);
     for (ActorContext* next = contexts_.front(); next != nullptr;) {
@@ -406,6 +413,7 @@ void Executor::sleep() {
     // relaxed: read by the control thread together with the channels, twice (Runtime::drained).
     port_.at_rest.store(at_rest(), std::memory_order_relaxed);
     if (!port_.fall_asleep()) {
+        port_.at_rest.store(false, std::memory_order_relaxed);
         if (ring_->needs_enter()) enter(0, Nanoseconds(0));
         return;
     }
@@ -415,6 +423,7 @@ void Executor::sleep() {
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
     port_.awake();
+    port_.at_rest.store(false, std::memory_order_relaxed);
     port_.awakenings.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -55,6 +55,8 @@ public:
         }
     }
 
+    /// Reports that it begins to run, on this CPU (-1: any).
+    void announce(int cpu);
     /// After the loop: ends all actors and waits, for a second at most, until the kernel has let go of their memory.
     void shut_down();
 

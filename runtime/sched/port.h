@@ -89,6 +89,7 @@ public:
         return false;
     }
     void awake() { sleeping_.store(false, std::memory_order_relaxed); }
+    [[nodiscard]] bool has_commands() const { return commands_.load(std::memory_order_relaxed) != 0; }
     [[nodiscard]] std::uint32_t take_commands() {
         if (commands_.load(std::memory_order_relaxed) == 0) return 0;
         // acquire: pairs with the release in command().
