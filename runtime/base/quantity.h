@@ -56,6 +56,7 @@ constexpr int max_cpu = 8191;
 
 /// `text` between double quotes for an error message: bytes that are not printable ASCII are escaped, and what is
 /// longer than 64 bytes is cut ("…").
-[[nodiscard]] std::string quoted(std::string_view text);
+/// (Not `quoted`: with a std::string that would find std::quoted.)
+[[nodiscard]] std::string quotation(std::string_view text);
 
 }  // namespace umbel::rt
