@@ -1,0 +1,42 @@
+// lifecycle.h: a loaded runtime's life: start, ready, drain, stop.
+//
+// Why.    Everything an operator sees of a daemon's life (log lines, notifications, exit code, what a signal does when)
+//         is decided in one place that a test can drive with a runtime and signals of its own.
+// Shape.  One function on the main thread. It waits for signals and for the runtime in between.
+//
+//   starting ──ready──▶ serving ──TERM/INT──▶ draining ──drained, or drain_timeout + cancel──▶ stopped: exit 0
+//      │ └──────────────TERM/INT──────────────────▲ │
+//      └──failed──▶ stopped: exit code of the failure  └──TERM/INT again──▶ abandoned: exit at once, non-zero
+//
+// Invariants
+//   I1  `stopped` is the last line of the log, whatever happened before, unless the daemon was abandoned
+//   I2  abandon() is called from the second SIGTERM or SIGINT on, or when the runtime does not stop in stop_timeout
+// Not here.  Configuration, loading, exit codes of what fails before: umbeld.cpp.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "daemon/log.h"
+#include "daemon/signals.h"
+#include "runtime/base/units.h"
+#include "runtime/runtime.h"
+
+namespace umbel::daemon {
+
+/// The exit code of an error (runtime/base/result.h).
+[[nodiscard]] int exit_code_of(rt::ErrorClass error_class);
+
+struct LifecycleOptions {
+    rt::Nanoseconds drain_timeout = std::chrono::seconds(10);
+    rt::Nanoseconds cancel_timeout = std::chrono::seconds(1);  // after drain_timeout, for what was cancelled to end
+    rt::Nanoseconds stop_timeout = std::chrono::seconds(5);    // for the executors' threads to end
+    /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.
+    std::function<void(const std::string& why)> abandon;
+};
+
+/// Starts the runtime, and returns the exit code when it has stopped. The log has ended then.
+[[nodiscard]] int live(rt::Runtime& runtime, Log& log, SignalSource& signals, const LifecycleOptions& options);
+
+}  // namespace umbel::daemon

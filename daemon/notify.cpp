@@ -1,0 +1,36 @@
+#include "daemon/notify.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+namespace umbel::daemon {
+
+namespace {
+
+/// The protocol is line by line: a status is one line.
+std::string one_line(std::string_view status) {
+    std::string line(status);
+    std::ranges::replace_if(line, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+    return line;
+}
+
+void send(const std::string& state) {
+    // Whoever asked for notifications and does not read them loses them: there is nothing to do about a failure.
+    static_cast<void>(::sd_notify(0, state.c_str()));
+}
+
+}  // namespace
+
+void notify_ready(std::string_view status) { send("READY=1\nSTATUS=" + one_line(status)); }
+
+void notify_status(std::string_view status) { send("STATUS=" + one_line(status)); }
+
+void notify_stopping(std::string_view status, rt::Nanoseconds most) {
+    const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(most).count();
+    send("STOPPING=1\nSTATUS=" + one_line(status) + "\nEXTEND_TIMEOUT_USEC=" + std::to_string(microseconds));
+}
+
+}  // namespace umbel::daemon

@@ -1,0 +1,54 @@
+#include "daemon/signals.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "runtime/base/check.h"
+
+namespace umbel::daemon {
+
+ProcessSignals::ProcessSignals() {
+    std::signal(SIGPIPE, SIG_IGN);
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        // Started in the background by a shell without job control, or under nohup, they may be ignored: an ignored
+        // signal never reaches the descriptor.
+        std::signal(signal, SIG_DFL);
+        sigaddset(&set, signal);
+    }
+    CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
+    fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    CHECK(fd_ >= 0);
+}
+
+ProcessSignals::~ProcessSignals() { ::close(fd_); }
+
+std::optional<int> ProcessSignals::wait(rt::Nanoseconds timeout) {
+    const auto until = std::chrono::steady_clock::now() + timeout;
+    for (;;) {
+        const auto left = std::max(rt::Nanoseconds(0), rt::Nanoseconds(until - std::chrono::steady_clock::now()));
+        const timespec time{static_cast<std::time_t>(left.count() / 1'000'000'000),
+                            static_cast<long>(left.count() % 1'000'000'000)};
+        pollfd watched{fd_, POLLIN, 0};
+        const int ready = ::ppoll(&watched, 1, &time, nullptr);
+        if (ready == 0) return std::nullopt;
+        signalfd_siginfo info{};
+        if (ready > 0 && ::read(fd_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+            return static_cast<int>(info.ssi_signo);
+        }
+    }
+}
+
+std::string signal_name(int signal) {
+    const char* name = ::sigabbrev_np(signal);
+    return name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(signal);
+}
+
+}  // namespace umbel::daemon

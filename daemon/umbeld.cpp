@@ -1,0 +1,121 @@
+// umbeld: reads what it was asked, and does it.
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "config/command_line.h"
+#include "config/configuration.h"
+#include "daemon/lifecycle.h"
+#include "daemon/log.h"
+#include "daemon/preflight.h"
+#include "daemon/signals.h"
+#include "daemon/version.h"
+#include "runtime/runtime.h"
+
+namespace {
+
+using namespace umbel;
+
+constexpr int exit_configuration = 78;
+
+void print(std::FILE* to, const std::string& text) { std::fwrite(text.data(), 1, text.size(), to); }
+
+int refuse(const rt::Error& error) {
+    print(stderr, "umbeld: " + error.message + "\n");
+    return daemon::exit_code_of(error.error_class);
+}
+
+/// Where log.sink was set: its error says what, not where.
+std::string sink_origin(const config::Configuration& configuration) {
+    for (const config::EffectiveSetting& setting : configuration.effective) {
+        if (setting.section == "log" && setting.key == "sink") return setting.origin + ": ";
+    }
+    return {};
+}
+
+/// Checks each plugin in a child process; says what is wrong, and, if asked, what is right. Returns the exit code.
+int check_plugins(const config::Configuration& configuration, bool say_what_is_right) {
+    int code = 0;
+    for (const rt::PluginOptions& plugin : configuration.settings.runtime.plugins) {
+        const auto found =
+            daemon::preflight_in_child(plugin, [](const auto& options) { return rt::preflight(options); });
+        if (!found) {
+            code = refuse(found.error());
+        } else if (say_what_is_right) {
+            print(stdout, "plugin." + plugin.name + ": " + plugin.path + ": " + found->name + " " + found->version +
+                              ", " + found->description + "\n");
+        }
+    }
+    return code;
+}
+
+int run(const config::CommandLine& command, const config::Configuration& configuration) {
+    const config::Settings& settings = configuration.settings;
+    if (const int code = check_plugins(configuration, false); code != 0) return code;
+
+    // Before any thread: they inherit the mask.
+    daemon::ProcessSignals signals;
+    auto log = daemon::Log::open(settings.log);
+    if (!log) return refuse({log.error().error_class, sink_origin(configuration) + log.error().message});
+    (*log)->write(daemon::line_of(rt::EventKind::starting,
+                                  "umbeld " + daemon::version() + " with " + command.config_file,
+                                  {::getpid(), static_cast<std::int64_t>(settings.runtime.executors.count),
+                                   static_cast<std::int64_t>(settings.runtime.plugins.size())}));
+    for (const std::string& warning : configuration.warnings) {
+        (*log)->write(daemon::line_of(rt::EventKind::config_warning, warning));
+    }
+
+    auto runtime = rt::Runtime::load(settings.runtime);
+    if (!runtime) {
+        const int code = refuse(runtime.error());
+        (*log)->write(daemon::line_of(rt::EventKind::start_failed, runtime.error().message, {code}));
+        (*log)->stop(daemon::line_of(rt::EventKind::stopped, "", {code, 0}));
+        return code;
+    }
+    daemon::LifecycleOptions options;
+    options.drain_timeout = settings.daemon.drain_timeout;
+    options.abandon = [](const std::string& why) {
+        print(stderr, "umbeld: " + why + "\n");
+        ::_exit(1);
+    };
+    return daemon::live(**runtime, **log, signals, options);
+}
+
+int check(const config::CommandLine& command, const config::Configuration& configuration) {
+    for (const std::string& warning : configuration.warnings) print(stderr, "warning: " + warning + "\n");
+    const int code = check_plugins(configuration, true);
+    if (code == 0) print(stdout, command.config_file + ": ok\n");
+    return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const auto command = config::parse_command_line({argv + (argc > 0 ? 1 : 0), argv + argc});
+    if (!command) return refuse(command.error());
+    if (command->action == config::Action::help) {
+        print(stdout, config::help_text());
+        return 0;
+    }
+    if (command->action == config::Action::version) {
+        print(stdout, daemon::version_text("umbeld"));
+        return 0;
+    }
+    const auto configuration = config::load_configuration(command->config_file, command->assignments,
+                                                          config::this_machine(daemon::plugin_folders()));
+    if (!configuration) {
+        for (const std::string& problem : configuration.error()) print(stderr, "umbeld: " + problem + "\n");
+        return exit_configuration;
+    }
+    if (command->action == config::Action::dump_config) {
+        print(stdout, config::dump(*configuration));
+        return 0;
+    }
+    if (const auto writable = daemon::Log::check(configuration->settings.log); !writable) {
+        return refuse({writable.error().error_class, sink_origin(*configuration) + writable.error().message});
+    }
+    if (command->action == config::Action::check_config) return check(*command, *configuration);
+    return run(*command, *configuration);
+}
