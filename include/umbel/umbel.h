@@ -978,6 +978,7 @@ namespace umbel __attribute__((visibility("hidden"))) {
             });
         }
         static void stop(umbel_self*, void* state) { static_cast<Handler*>(state)->~Handler(); }
+        static packed pack_all(std::decay_t<Arguments>... values) { return detail::pack(values...); }
         static void drop(umbel_self* raw, const packed& arguments) {
             unpacker<std::decay_t<Arguments>...>::call(raw, arguments, [](auto&&...) {});
         }
@@ -1023,7 +1024,7 @@ namespace umbel __attribute__((visibility("hidden"))) {
     template <class Handler, class... Arguments>
     result<actor_id> self::spawn_at(int where, Arguments&&... arguments) {
         using Type = detail::handler<Handler, std::decay_t<Arguments>...>;
-        const typename Type::packed packed = detail::pack(arguments...);
+        const auto packed = Type::pack_all(std::forward<Arguments>(arguments)...);
         actor_id id;
         const int status = umbel_spawn(raw_, &Type::type, &packed, sizeof packed, where, &id.value);
         if (status < 0) {
