@@ -1,6 +1,7 @@
-// net.h: socket addresses as text, and a TCP listener in one call. Part of the C++ SDK; included by umbel.h.
+// net.h: socket addresses as text, TCP listeners and the accept loop. Part of the C++ SDK; included by umbel.h.
 //
-// Why.    Every network plugin needs these, and each would get IPv6 brackets or a forgotten SO_REUSEADDR wrong.
+// Why.    Every network plugin needs these, and each would get IPv6 brackets, a forgotten SO_REUSEADDR or a full
+//         descriptor table wrong.
 // Not here.  Name resolution: it blocks, and a server listens on addresses.
 #pragma once
 
@@ -65,6 +66,78 @@ namespace umbel __attribute__((visibility("hidden"))) {
         if (auto bound = await(bind(*listener, address)); !bound) return std::unexpected(bound.error());
         if (auto listening = await(listen(*listener, backlog)); !listening) return std::unexpected(listening.error());
         return listener;
+    }
+
+    inline result<std::vector<socket>> self::listen_everywhere(endpoint & address, std::uint32_t backlog) {
+        {
+            // SO_REUSEPORT would let us in beside another process of this user, and half of the connections would go
+            // there. Without it, bind says whether somebody listens.
+            auto probe = await(open_socket(address.domain(), SOCK_STREAM));
+            if (!probe) return std::unexpected(probe.error());
+            const int on = 1;
+            ::setsockopt(probe->fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+            if (auto bound = await(bind(*probe, address)); !bound) return std::unexpected(bound.error());
+            if (auto closed = await(close(std::move(*probe))); !closed) return std::unexpected(closed.error());
+        }
+        std::vector<socket> listeners;
+        for (std::uint32_t i = 0; i < executor_count(); ++i) {
+            auto listener = listen_on(address, backlog, true);
+            if (!listener) return std::unexpected(listener.error());
+            if (address.port() == 0) {
+                endpoint actual;
+                actual.size = sizeof actual.storage;
+                if (::getsockname(listener->fd(), reinterpret_cast<sockaddr*>(&actual.storage), &actual.size) == 0)
+                    address = actual;
+            }
+            listeners.push_back(std::move(*listener));
+        }
+        return listeners;
+    }
+
+    /// "cannot listen on 127.0.0.1:80: …", with the likely cause: for self::fail.
+    inline std::string cannot_listen(const endpoint& address, error why) {
+        std::string text = "cannot listen on " + address.text() + ": ";
+        switch (why.code) {
+            case -EADDRINUSE:
+                return text + "address already in use; another process has it";
+            case -EADDRNOTAVAIL:
+                return text + "no interface of this machine has this address";
+            case -EACCES:
+                return text + "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE";
+            default:
+                return text.append(why.message());
+        }
+    }
+
+    template <class Each>
+    void self::accept_each(const socket& listener, Each&& each) {
+        stream<socket> incoming;
+        while (!draining()) {
+            if (incoming.done()) incoming = accept_many(listener);
+            auto peer = next(incoming);
+            if (peer) {
+                each(std::move(*peer));
+                continue;
+            }
+            switch (peer.error().code) {
+                case -ECANCELED:
+                    break;  // The daemon drains.
+                case -EBADF:
+                case -EINVAL:
+                case -ENOTSOCK:
+                case UMBEL_E_INVALID:
+                case UMBEL_E_UNSUPPORTED:
+                    fail("cannot accept connections: " + std::string(peer.error().message()));
+                default:
+                    log_warning("cannot accept a connection: " + std::string(peer.error().message()) +
+                                "; trying again in 100 ms");
+                    sleep(std::chrono::milliseconds(100));
+                    continue;
+            }
+            break;
+        }
+        // Sockets handed to actors spawned just now are still this actor's, until those have run.
+        yield();
     }
 
 }  // namespace umbel

@@ -29,6 +29,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "umbel/abi.h"
 
@@ -343,8 +344,10 @@ namespace umbel __attribute__((visibility("hidden"))) {
             if ((raw.flags & UMBEL_COMPLETION_MORE) == 0) id_ = 0;
             return detail::fulfil<T>(owner_, raw);
         }
-        /// The last result has been taken.
+        /// The last result has been taken, or it was refused at submission.
         [[nodiscard]] bool done() const { return id_ == 0; }
+        /// Why it was refused at submission, or an error with code 0.
+        [[nodiscard]] error refused() const { return {refusal_}; }
         [[nodiscard]] umbel_pending id() const { return id_; }
 
     private:
@@ -584,7 +587,7 @@ namespace umbel __attribute__((visibility("hidden"))) {
         using type = int;
         static int pack(descriptor<Kind>&& value) { return value.release(); }
         static descriptor<Kind> unpack(umbel_self* owner, int fd) {
-            umbel_adopt(owner, fd);
+            umbel_adopt(owner, fd);  // refused for one that no operation opened, which nobody owns; it is used all the same
             return {owner, fd};
         }
     };
@@ -886,6 +889,13 @@ namespace umbel __attribute__((visibility("hidden"))) {
 
         /// Opens a TCP listener; `shared` lets several listeners have the same address (SO_REUSEPORT).
         result<socket> listen_on(const endpoint& address, std::uint32_t backlog = 4096, bool shared = false);
+        /// One listener for each executor, all with this address: the kernel spreads the connections over them. Fails
+        /// with EADDRINUSE if somebody else listens there, SO_REUSEPORT or not. Port 0: a free one, put into `address`.
+        result<std::vector<socket>> listen_everywhere(endpoint& address, std::uint32_t backlog = 4096);
+        /// Accepts until the daemon drains, handing each connection to `each(socket)`. What passes by itself (no
+        /// descriptors or memory left, a connection that broke early) is logged and waited out.
+        template <class Each>
+        void accept_each(const socket& listener, Each&& each);
 
     private:
         static result<void> checked(int status) {
@@ -935,6 +945,10 @@ namespace umbel __attribute__((visibility("hidden"))) {
             });
         }
         static packed pack_all(std::decay_t<Parameters>... values) { return detail::pack(values...); }
+        // What was packed for an actor that could not be spawned: descriptors are closed.
+        static void drop(umbel_self* raw, const packed& arguments) {
+            unpacker<std::decay_t<Parameters>...>::call(raw, arguments, [](auto&&...) {});
+        }
     };
 
     // The class's constructor arguments are those it is spawned with; they wait in the state until the actor starts.
@@ -963,6 +977,10 @@ namespace umbel __attribute__((visibility("hidden"))) {
             });
         }
         static void stop(umbel_self*, void* state) { static_cast<Handler*>(state)->~Handler(); }
+        static packed pack_all(std::decay_t<Arguments>... values) { return detail::pack(values...); }
+        static void drop(umbel_self* raw, const packed& arguments) {
+            unpacker<std::decay_t<Arguments>...>::call(raw, arguments, [](auto&&...) {});
+        }
 
         static inline umbel_actor_type type = {
             .size = sizeof(umbel_actor_type),
@@ -995,17 +1013,23 @@ namespace umbel __attribute__((visibility("hidden"))) {
         const auto packed = detail::stackful<decltype(Function)>::pack_all(std::forward<Arguments>(arguments)...);
         actor_id id;
         const int status = umbel_spawn(raw_, &actor_type<Function>, &packed, sizeof packed, where, &id.value);
-        if (status < 0) return std::unexpected(error{status});
+        if (status < 0) {
+            detail::stackful<decltype(Function)>::drop(raw_, packed);
+            return std::unexpected(error{status});
+        }
         return id;
     }
 
     template <class Handler, class... Arguments>
     result<actor_id> self::spawn_at(int where, Arguments&&... arguments) {
         using Type = detail::handler<Handler, std::decay_t<Arguments>...>;
-        const typename Type::packed packed = detail::pack(arguments...);
+        const auto packed = Type::pack_all(std::forward<Arguments>(arguments)...);
         actor_id id;
         const int status = umbel_spawn(raw_, &Type::type, &packed, sizeof packed, where, &id.value);
-        if (status < 0) return std::unexpected(error{status});
+        if (status < 0) {
+            Type::drop(raw_, packed);
+            return std::unexpected(error{status});
+        }
         return id;
     }
 

@@ -1,0 +1,73 @@
+// echo.cpp: sends back what it receives, over TCP, without a copy.
+//
+// Shape.  Main opens one listener for each executor and spawns one acceptor on each; an acceptor spawns one session a
+//         connection. The buffer the kernel filled is the buffer it sends.
+// Why one send at a time.  Two sends in flight on one connection may change places when the first has to wait for room
+//         in the socket; the next buffers wait in the mailbox meanwhile.
+
+#include <cerrno>
+#include <iterator>
+#include <stdexcept>
+
+#include "umbel/umbel.h"
+
+namespace {
+
+std::string listen_text;  // Written by load, before any actor lives.
+
+void read_settings(const umbel::settings& settings) {
+    listen_text = settings.text("listen");
+    if (!umbel::endpoint::parse(listen_text)) throw std::runtime_error("listen: not an address: " + listen_text);
+}
+
+// The stream ends early when buffers or mailbox run out; what the peer has sent waits in the socket.
+bool ran_dry(const umbel::error& error) { return error.code == -ENOBUFS || error.code == UMBEL_E_MAILBOX_FULL; }
+
+void session(umbel::self& me, umbel::socket peer) {
+    auto input = me.recv_many(peer, {.drains = true});
+    for (;;) {
+        auto received = me.next(input);
+        if (!received && ran_dry(received.error())) received = me.await(me.recv(peer, 16 << 10, {.drains = true}));
+        if (!received || received->empty()) return;  // The peer has finished, it is gone, or the daemon drains.
+        const std::size_t size = received->size();
+        const auto sent = me.await(me.send(peer, std::move(*received)));
+        if (!sent || *sent != size) return;
+        if (input.done()) input = me.recv_many(peer, {.drains = true});
+    }
+}
+
+void acceptor(umbel::self& me, umbel::socket listener) {
+    me.accept_each(listener, [&](umbel::socket peer) {
+        if (const auto spawned = me.spawn<session>(std::move(peer)); !spawned)
+            me.log_warning("connection closed: " + std::string(spawned.error().message()));
+    });
+}
+
+void main_actor(umbel::self& me) {
+    umbel::endpoint address = *umbel::endpoint::parse(listen_text);
+    auto listeners = me.listen_everywhere(address);
+    if (!listeners) me.fail(umbel::cannot_listen(address, listeners.error()));
+    for (std::size_t i = 0; i < listeners->size(); ++i) {
+        if (const auto spawned = me.spawn_at<acceptor>(static_cast<int>(i), std::move((*listeners)[i])); !spawned)
+            me.fail("cannot spawn an acceptor: " + std::string(spawned.error().message()));
+    }
+    me.ready("listening on " + address.text());
+    while (!me.receive().is_drain()) {
+    }
+}
+
+constexpr umbel_setting settings[] = {
+    {.name = "listen",
+     .type = UMBEL_SETTING_ADDRESS,
+     .required = 0,
+     .default_value = "127.0.0.1:7007",
+     .min = 0,
+     .max = 0,
+     .description = "Address and TCP port to listen on"},
+};
+
+}  // namespace
+
+UMBEL_PLUGIN(.setting_count = std::size(settings), .settings = settings, .name = "echo", .version = "0.1.0",
+             .description = "TCP echo", .load = umbel::load<read_settings>, .unload = nullptr,
+             .main = &umbel::actor_type<main_actor>, .main_placement = UMBEL_MAIN_ONCE, .reserved = 0);

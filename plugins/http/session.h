@@ -1,0 +1,15 @@
+// session.h: one connection, from its first request to its end.
+//
+// Shape.  Straight-line code in one actor a connection: receive a request, answer it, again.
+// Owner.  The actor; it lives on its stack.
+#pragma once
+
+#include "site.h"
+#include "umbel/umbel.h"
+
+namespace http {
+
+/// The actor of a connection. cache: this executor's FileCache.
+void session(umbel::self& me, umbel::socket peer, const Site* site, umbel::actor_id cache);
+
+}  // namespace http
