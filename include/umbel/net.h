@@ -57,12 +57,9 @@ namespace umbel __attribute__((visibility("hidden"))) {
     inline result<socket> self::listen_on(const endpoint& address, std::uint32_t backlog, bool shared) {
         auto listener = await(open_socket(address.domain(), SOCK_STREAM));
         if (!listener) return listener;
-        const int on = 1;
-        // setsockopt on a fresh socket cannot block, so it needs no operation. A simulated descriptor has no such options.
-        ::setsockopt(listener->fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (shared) ::setsockopt(listener->fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-        // Accepted connections inherit it.
-        ::setsockopt(listener->fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        (void)set_option(*listener, SOL_SOCKET, SO_REUSEADDR, 1);
+        if (shared) (void)set_option(*listener, SOL_SOCKET, SO_REUSEPORT, 1);
+        (void)set_option(*listener, IPPROTO_TCP, TCP_NODELAY, 1);  // Accepted connections inherit it.
         if (auto bound = await(bind(*listener, address)); !bound) return std::unexpected(bound.error());
         if (auto listening = await(listen(*listener, backlog)); !listening) return std::unexpected(listening.error());
         return listener;
@@ -74,8 +71,7 @@ namespace umbel __attribute__((visibility("hidden"))) {
             // there. Without it, bind says whether somebody listens.
             auto probe = await(open_socket(address.domain(), SOCK_STREAM));
             if (!probe) return std::unexpected(probe.error());
-            const int on = 1;
-            ::setsockopt(probe->fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+            (void)set_option(*probe, SOL_SOCKET, SO_REUSEADDR, 1);
             if (auto bound = await(bind(*probe, address)); !bound) return std::unexpected(bound.error());
             if (auto closed = await(close(std::move(*probe))); !closed) return std::unexpected(closed.error());
         }
@@ -84,10 +80,9 @@ namespace umbel __attribute__((visibility("hidden"))) {
             auto listener = listen_on(address, backlog, true);
             if (!listener) return std::unexpected(listener.error());
             if (address.port() == 0) {
-                endpoint actual;
-                actual.size = sizeof actual.storage;
-                if (::getsockname(listener->fd(), reinterpret_cast<sockaddr*>(&actual.storage), &actual.size) == 0)
-                    address = actual;
+                auto actual = local_address(*listener);
+                if (!actual) return std::unexpected(actual.error());
+                address = *actual;
             }
             listeners.push_back(std::move(*listener));
         }

@@ -803,20 +803,29 @@ namespace umbel __attribute__((visibility("hidden"))) {
         result<T> await(pending<T> pending) {
             if (pending.id_ == 0) return std::unexpected(error{pending.refusal_});
             umbel_message message;
-            const int status = umbel_await(raw_, std::exchange(pending.id_, 0), &message);
+            const int status = umbel_await(raw_, std::exchange(pending.id_, 0), UINT64_MAX, &message);
             if (status < 0) return std::unexpected(error{status});
+            return detail::fulfil<T>(raw_, message);
+        }
+        /// The same, but at most this long: UMBEL_E_TIMEOUT, and the operation goes on.
+        template <class T>
+        result<T> await_within(pending<T>& pending, nanoseconds time) {
+            if (pending.id_ == 0) return std::unexpected(error{pending.refusal_});
+            umbel_message message;
+            const int status = umbel_await(raw_, pending.id_, static_cast<std::uint64_t>(time.count()), &message);
+            if (status < 0) return std::unexpected(error{status});
+            pending.id_ = 0;
             return detail::fulfil<T>(raw_, message);
         }
         /// Waits for the next result of a stream. After the last one (done()): UMBEL_E_INVALID.
         template <class T>
         result<T> next(stream<T>& stream) {
-            if (stream.id_ == 0)
-                return std::unexpected(error{stream.refusal_ < 0 ? stream.refusal_ : std::int64_t{UMBEL_E_INVALID}});
-            umbel_message message;
-            const int status = umbel_await(raw_, stream.id_, &message);
-            if (status < 0 || (message.flags & UMBEL_COMPLETION_MORE) == 0) stream.id_ = 0;
-            if (status < 0) return std::unexpected(error{status});
-            return detail::fulfil<T>(raw_, message);
+            return next_of(stream, UINT64_MAX);
+        }
+        /// The same, but at most this long: UMBEL_E_TIMEOUT, and the stream goes on.
+        template <class T>
+        result<T> next_within(stream<T>& stream, nanoseconds time) {
+            return next_of(stream, static_cast<std::uint64_t>(time.count()));
         }
         /// Waits for any message, in order of arrival.
         [[nodiscard]] message receive() {
@@ -887,6 +896,20 @@ namespace umbel __attribute__((visibility("hidden"))) {
         void log_error(std::string_view text) { umbel_log(raw_, UMBEL_LOG_ERROR, text.data(), text.size()); }
         [[nodiscard]] umbel_self* raw() { return raw_; }
 
+        /// setsockopt with an int.
+        result<void> set_option(const socket& of, int level, int option, int value) {
+            return checked(umbel_set_socket_option(raw_, of.fd(), level, option, value));
+        }
+        /// The address a socket is bound to.
+        result<endpoint> local_address(const socket& of) {
+            endpoint address;
+            std::uint32_t size = sizeof address.storage;
+            const int status = umbel_local_address(raw_, of.fd(), &address.storage, &size);
+            if (status < 0) return std::unexpected(error{status});
+            address.size = static_cast<socklen_t>(size);
+            return address;
+        }
+
         /// Opens a TCP listener; `shared` lets several listeners have the same address (SO_REUSEPORT).
         result<socket> listen_on(const endpoint& address, std::uint32_t backlog = 4096, bool shared = false);
         /// One listener for each executor, all with this address: the kernel spreads the connections over them. Fails
@@ -898,6 +921,18 @@ namespace umbel __attribute__((visibility("hidden"))) {
         void accept_each(const socket& listener, Each&& each);
 
     private:
+        template <class T>
+        result<T> next_of(stream<T>& stream, std::uint64_t timeout_ns) {
+            if (stream.id_ == 0) {
+                return std::unexpected(error{stream.refusal_ < 0 ? stream.refusal_ : std::int64_t{UMBEL_E_INVALID}});
+            }
+            umbel_message message;
+            const int status = umbel_await(raw_, stream.id_, timeout_ns, &message);
+            if (status == UMBEL_E_TIMEOUT) return std::unexpected(error{status});
+            if (status < 0 || (message.flags & UMBEL_COMPLETION_MORE) == 0) stream.id_ = 0;
+            if (status < 0) return std::unexpected(error{status});
+            return detail::fulfil<T>(raw_, message);
+        }
         static result<void> checked(int status) {
             if (status < 0) return std::unexpected(error{status});
             return {};

@@ -21,7 +21,7 @@ static int load(const umbel_host* host, const umbel_settings* settings, char* er
 static int64_t perform(umbel_self* self, const umbel_operation* operation, umbel_message* completion) {
     umbel_pending pending = 0;
     int status = umbel_submit(self, operation, 1, &pending);
-    if (status == 0) status = umbel_await(self, pending, completion);
+    if (status == 0) status = umbel_await(self, pending, UINT64_MAX, completion);
     return status < 0 ? status : completion->result;
 }
 
