@@ -16,6 +16,7 @@
 #include "runtime/plugin/host.h"
 #include "runtime/plugin/loader.h"
 #include "runtime/sched/executor.h"
+#include "runtime/sched/fault.h"
 
 namespace umbel::rt {
 
@@ -189,6 +190,7 @@ private:
             go_changed_.wait(lock, [this] { return go_ != Go::wait; });
         }
         if (go_ == Go::run) {
+            const FaultGuard guard(*executor);
             executor->loop();
             executor->shut_down();
         }
@@ -238,6 +240,7 @@ Result<std::unique_ptr<Runtime>> Runtime::load(Options options) {
         Result<LoadedPlugin> plugin = open_plugin(wanted);
         if (!plugin) return std::unexpected(plugin.error());
         if (const Result<void> loaded = call_load(*plugin, host_table()); !loaded) return std::unexpected(loaded.error());
+        register_plugin_code(reinterpret_cast<const void*>(plugin->descriptor->load));
         plugins.push_back(std::move(*plugin));
     }
     if (const auto size = RegionSize::from(options.actors.memory_limit); !size) {

@@ -301,7 +301,9 @@ namespace umbel __attribute__((visibility("hidden"))) {
             id_ = 0;
             return detail::fulfil<T>(owner_, raw);
         }
-        /// Nothing is in flight for it: fulfilled, refused or moved away.
+        /// It was submitted, and its result has not been taken.
+        [[nodiscard]] explicit operator bool() const { return id_ != 0; }
+        /// The opposite: fulfilled, refused, moved away or never made.
         [[nodiscard]] bool done() const { return id_ == 0; }
         /// Why it was refused at submission, or an error with code 0.
         [[nodiscard]] error refused() const { return {refusal_}; }

@@ -5,7 +5,6 @@
 // Why one send at a time.  Two sends in flight on one connection may change places when the first has to wait for room
 //         in the socket; the next buffers wait in the mailbox meanwhile.
 
-#include <cerrno>
 #include <iterator>
 #include <stdexcept>
 
@@ -20,19 +19,16 @@ void read_settings(const umbel::settings& settings) {
     if (!umbel::endpoint::parse(listen_text)) throw std::runtime_error("listen: not an address: " + listen_text);
 }
 
-// The stream ends early when buffers or mailbox run out; what the peer has sent waits in the socket.
-bool ran_dry(const umbel::error& error) { return error.code == -ENOBUFS || error.code == UMBEL_E_MAILBOX_FULL; }
-
 void session(umbel::self& me, umbel::socket peer) {
     auto input = me.recv_many(peer, {.drains = true});
+    umbel::pending<std::size_t> sending;
     for (;;) {
         auto received = me.next(input);
-        if (!received && ran_dry(received.error())) received = me.await(me.recv(peer, 16 << 10, {.drains = true}));
+        // By now the last send is over, nearly always, and this does not wait.
+        if (sending && !me.await(std::move(sending))) return;
         if (!received || received->empty()) return;  // The peer has finished, it is gone, or the daemon drains.
-        const std::size_t size = received->size();
-        const auto sent = me.await(me.send(peer, std::move(*received)));
-        if (!sent || *sent != size) return;
-        if (input.done()) input = me.recv_many(peer, {.drains = true});
+        sending = me.send(peer, std::move(*received));
+        if (!sending) return;  // Refused: the actor's memory limit does not allow it.
     }
 }
 

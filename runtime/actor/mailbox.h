@@ -107,6 +107,9 @@ public:
     /// Changes whenever entries have been moved.
     [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
+    /// Where the next entry will be written; only to touch it early.
+    [[nodiscard]] const std::byte* place_of_next() const { return base_ + tail_; }
+
     /// Removes an unread entry; its bytes stay until the next push.
     void take(MailboxEntry& entry) {
         DCHECK(entry.kind != 0);

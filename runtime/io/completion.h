@@ -25,15 +25,17 @@ class Completion {
 public:
     explicit Completion(Submission& submission) : submission_(submission) {}
 
-    /// Settles every completion that can be read without entering the kernel.
+    /// Settles the oldest completions that can be read without entering the kernel, at most `most`.
     /// deliver(Operation&, const CompletionMessage&): into its owner's mailbox.
     /// buried(OperationOwner&): a dead owner has nothing in flight any more.
     /// Returns: how many there were.
     template <class Deliver, class Buried>
-    unsigned reap(Deliver&& deliver, Buried&& buried) {
+    unsigned reap(unsigned most, Deliver&& deliver, Buried&& buried) {
         unsigned settled = 0;
         Ring& ring = submission_.ring();
-        while (const io_uring_cqe* cqe = ring.peek()) {
+        while (settled < most) {
+            const io_uring_cqe* cqe = ring.peek();
+            if (cqe == nullptr) break;
             const std::uint64_t user_data = cqe->user_data;
             const int result = cqe->res;
             const std::uint32_t flags = cqe->flags;
@@ -52,7 +54,9 @@ public:
                 buried(owner);
             }
         }
-        while (Operation* operation = submission_.ready_.pop_front()) {
+        while (settled < most) {
+            Operation* operation = submission_.ready_.pop_front();
+            if (operation == nullptr) break;
             ++settled;
             OperationOwner& owner = *operation->owner;
             CompletionMessage message;
@@ -63,6 +67,13 @@ public:
             }
         }
         return settled;
+    }
+
+    /// The operation of the completion `n` places behind the oldest unread one, or null. Only to touch its memory early.
+    [[nodiscard]] Operation* ahead(unsigned n) {
+        const io_uring_cqe* cqe = submission_.ring().peek_ahead(n);
+        if (cqe == nullptr || (cqe->user_data & user_data_cancel) != 0) return nullptr;
+        return reinterpret_cast<Operation*>(cqe->user_data);
     }
 
 private:

@@ -152,6 +152,10 @@ public:
         const unsigned tail = std::atomic_ref<unsigned>(*ring_.cq.ktail).load(std::memory_order_acquire);
         return head == tail ? nullptr : &ring_.cq.cqes[head & ring_.cq.ring_mask];
     }
+    /// The completion `n` places behind the oldest unread one, or null if there are not so many.
+    [[nodiscard]] const io_uring_cqe* peek_ahead(unsigned n) const {
+        return n < cq_ready() ? &ring_.cq.cqes[(*ring_.cq.khead + n) & ring_.cq.ring_mask] : nullptr;
+    }
     /// How many completions can be read without entering the kernel.
     [[nodiscard]] unsigned cq_ready() const {
         // acquire: as in peek().

@@ -188,11 +188,20 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
 
 Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const umbel_operation> operations,
                                        umbel_pending* pendings, Nanoseconds now) {
-    const bool chained = operations.size() > 1;
+    if (operations.size() == 1) [[likely]] {
+        Plan plan;
+        return submit_planned(owner, operations, {&plan, 1}, pendings, now);
+    }
     if (operations.empty() || operations.size() > UMBEL_CHAIN_MAX) return {Outcome::failed, UMBEL_E_INVALID, {}};
+    std::array<Plan, UMBEL_CHAIN_MAX> plans;
+    return submit_planned(owner, operations, plans, pendings, now);
+}
+
+Submission::Verdict Submission::submit_planned(OperationOwner& owner, std::span<const umbel_operation> operations,
+                                               std::span<Plan> plans, umbel_pending* pendings, Nanoseconds now) {
+    const bool chained = operations.size() > 1;
 
     // Look.
-    std::array<Plan, UMBEL_CHAIN_MAX> plans;
     Need need;
     std::uint32_t room = 0;
     for (std::size_t i = 0; i < operations.size(); ++i) {
@@ -216,7 +225,7 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
 
     // Allocate.
     const std::uint32_t sequence_before = owner.last_sequence;
-    std::array<Operation*, UMBEL_CHAIN_MAX> made{};
+    std::array<Operation*, UMBEL_CHAIN_MAX> made;  // as far as made
     for (std::size_t i = 0; i < operations.size(); ++i) {
         const int error = make(owner, operations[i], plans[i], now, made[i]);
         if (error == 0) continue;

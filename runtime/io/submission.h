@@ -130,6 +130,8 @@ private:
     using Waiting = IntrusiveList<Operation, PendingTag>;
 
     struct Plan;
+    [[nodiscard]] Verdict submit_planned(OperationOwner& owner, std::span<const umbel_operation> operations,
+                                         std::span<Plan> plans, umbel_pending* pendings, Nanoseconds now);
     [[nodiscard]] int plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const;
     [[nodiscard]] int make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                            Operation*& made);

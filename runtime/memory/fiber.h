@@ -67,6 +67,12 @@ public:
     /// Forgets the stack without unwinding it; destructors of what is on it do not run. Not from inside.
     void abandon();
 
+    /// Touches the top of its stack early, where it will go on.
+    void prefetch() const {
+        const auto* top = static_cast<const char*>(context_);
+        for (int line = 0; line < 6; ++line) __builtin_prefetch(top + line * 64, 1);
+    }
+
     /// Prepared, and has run at least once.
     [[nodiscard]] bool started() const { return state_ != State::empty && state_ != State::prepared; }
     /// Its entry has returned.

@@ -115,6 +115,20 @@ void Executor::exit(ActorContext& context, std::string_view reason) {
         failed(context, reason);
         stop_actor(context);
     }
+    leave(context);
+}
+
+void Executor::stack_overflowed(ActorContext& context) {
+    report(EventKind::stack_overflow, context.actor, context.record->type->plugin, {},
+           std::string(context.record->type->declared->name) + ": its stack of " +
+               std::to_string((context.slot.stack_top() - context.slot.stack_low()) >> 10) +
+               " KiB is used up (actors.stack_size); endless recursion?");
+    failed(context, "stack overflow");
+    leave(context);
+}
+
+// In the middle of its code, for ever.
+void Executor::leave(ActorContext& context) {
     context.wait = Wait::ended;
     context.stack_lost = true;
     context.fiber.switch_out();

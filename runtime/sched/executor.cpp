@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <ctime>
 
 namespace umbel::rt {
@@ -85,7 +86,7 @@ void Executor::shut_down() {
     while (submission_.figures.in_flight != 0 && ring_->clock().now() < patience) {
         submission_.catch_up();
         enter(1, std::chrono::milliseconds(10));
-        take_completions();
+        (void)take_completions(UINT_MAX);
     }
     publish_counters();
     report(EventKind::executor_stopped, 0, nullptr,
@@ -99,12 +100,10 @@ void Executor::shut_down() {
 void Executor::reap() {
     now_ = ring_->clock().now();
     obey();
-    take_completions();
     timers_.expire(now_, [this](Timer& timer) { expired(timer); });
-    if (submission_.has_ready()) take_completions();
     take_mail();
-    submission_.catch_up();
-    submission_.arm_wake(*own_);
+    // If nobody waits for the processor, run() takes completions one at a time, each actor while its memory is warm.
+    if (!runnable_.empty() || !parked_.empty()) (void)take_completions(UINT_MAX);
     unpark();
 }
 
@@ -138,13 +137,15 @@ void Executor::begin_drain() {
     }
 }
 
-void Executor::take_completions() {
-    counters_.completions += completion_.reap(
-        [this](Operation& operation, const CompletionMessage& message) { deliver(operation, message); },
+unsigned Executor::take_completions(unsigned most) {
+    const unsigned taken = completion_.reap(
+        most, [this](Operation& operation, const CompletionMessage& message) { deliver(operation, message); },
         [this](OperationOwner& owner) {
             submission_.bury(owner);
             give_back(context_of(&owner));
         });
+    counters_.completions += taken;
+    return taken;
 }
 
 // A copy of the CQE goes into its actor's mailbox; the actor becomes runnable if it waits for it.
@@ -195,15 +196,36 @@ void Executor::unpark() {
 
 // ---- run: one slice each ---------------------------------------------------------------------------------------------------
 
+// A thousand connections' records lie on as many pages: the next completions' memory is fetched while this one's actor
+// runs. Two steps ahead the operation, one step ahead what it leads to.
+void Executor::prefetch() {
+    if (const Operation* later = completion_.ahead(2)) {
+        const auto* line = reinterpret_cast<const char*>(later);
+        __builtin_prefetch(line, 1);
+        __builtin_prefetch(line + cache_line, 1);
+    }
+    if (const Operation* next = completion_.ahead(1); next != nullptr && next->owner != own_.get()) {
+        const auto& context = context_of(next->owner);
+        const auto* line = reinterpret_cast<const char*>(&context);
+        for (std::size_t i = 0; i < sizeof(ActorContext); i += cache_line) __builtin_prefetch(line + i, 1);
+        __builtin_prefetch(context.mailbox.place_of_next(), 1);
+        context.fiber.prefetch();
+    }
+}
+
 void Executor::run() {
     for (unsigned slices = 0; slices < slices_per_turn; ++slices) {
         ActorRecord* next = high_priority_.pop_front();
         if (next == nullptr) next = runnable_.pop_front();
-        if (next == nullptr) return;
-        run_slice(*next);
-        // At every pause: what the completion queue holds already, without a system call.
-        if (ring_->peek() != nullptr || submission_.has_ready()) {
-            take_completions();
+        if (next != nullptr) {
+            run_slice(*next);
+        } else {
+            prefetch();
+            if (take_completions(1) == 0) return;
+        }
+        // At every pause: whoever waits for room may find it in what the completion queue holds, without a system call.
+        if (!parked_.empty()) {
+            (void)take_completions(UINT_MAX);
             unpark();
         }
     }
@@ -350,8 +372,10 @@ void Executor::end(ActorContext& context) {
 // ---- submit: everything at once, then sleep if there is nothing to do --------------------------------------------------------
 
 void Executor::submit() {
+    submission_.catch_up();
+    submission_.arm_wake(*own_);
     publish_mail();
-    const bool busy = !runnable_.empty() || !high_priority_.empty() || submission_.has_ready();
+    const bool busy = !runnable_.empty() || !high_priority_.empty() || submission_.has_ready() || ring_->peek() != nullptr;
     if (!busy && !stopping_) {
         sleep();
     } else if (ring_->needs_enter()) {

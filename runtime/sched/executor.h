@@ -74,6 +74,8 @@ public:
               ActorId& id);
     [[noreturn]] void exit(ActorContext& context, std::string_view reason);
     void release(ActorContext& context, umbel_buffer& buffer) { submission_.release(context, buffer); }
+    /// The fault handler's: its stack has overflowed, and it is at the top of it again.
+    [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);
     int adopt(ActorContext& context, int fd);
     void yield(ActorContext& context);
@@ -101,7 +103,7 @@ private:
 
     // Parts of reap().
     void obey();
-    void take_completions();
+    unsigned take_completions(unsigned most);
     void take_mail();
     void unpark();
     void deliver(Operation& operation, const CompletionMessage& message);
@@ -109,6 +111,7 @@ private:
     void begin_drain();
 
     // Parts of run().
+    void prefetch();
     void run_slice(ActorRecord& record);
     void settle(ActorContext& context);
     void end(ActorContext& context);
@@ -135,6 +138,7 @@ private:
     int take_message(ActorContext& context, MailboxEntry& entry, umbel_message& message);
     void run_stackful(ActorContext& context);
     void run_handler(ActorContext& context);
+    [[noreturn]] static void leave(ActorContext& context);
     void stop_actor(ActorContext& context);
     void failed(ActorContext& context, std::string_view reason);
     void main_has_ended(ActorRecord& record, std::string_view reason);
