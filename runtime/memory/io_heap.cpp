@@ -50,7 +50,7 @@ public:
     }
 
     static unsigned class_of_length(std::uint32_t granules) {
-        return std::min(static_cast<unsigned>(std::bit_width(granules)) - 1, class_count - 1);
+        return std::min(31 - static_cast<unsigned>(__builtin_clz(granules)), class_count - 1);
     }
 
     // The lowest run of class ≥ wanted: its node, or 0.
@@ -66,33 +66,30 @@ public:
     }
 
     // `node` is a free run of class k that is in no list.
-    void insert(Node* nodes, std::uint32_t node, unsigned k) {
+    [[gnu::always_inline]] void insert(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
         const std::uint32_t start = nodes[node].start;
-        link_in(nodes, runs, k, node, start);
         ++runs.count;
+        link_in(nodes, runs, k, node, start);
         lower_head(k, head_word(start, node));
     }
 
     // `node` is in class k's lists under its start.
-    void remove(Node* nodes, std::uint32_t node, unsigned k) {
+    [[gnu::noinline]] void remove(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
         unlink(nodes, runs, node, nodes[node].start >> runs.shift);
         --runs.count;
         if (static_cast<std::uint32_t>(heads_[k]) == node) raise_head(k, find_head(nodes, runs));
     }
 
-    // `node` of class k is the head, and begins later now (its front was allocated) but ends where it did. It is
-    // still the lowest of its class and the first of its bucket.
-    void head_shrinks(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        move(nodes, node, k, old_start);
-        raise_head(k, head_word(nodes[node].start, node));
-    }
-
-    // `node` of class k begins earlier now (the span before it was freed); no run lies between.
-    void grows_down(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        move(nodes, node, k, old_start);
-        lower_head(k, head_word(nodes[node].start, node));
+    // remove() of what lowest() has just returned: it is the head of its class, so the first of its bucket.
+    [[gnu::always_inline]] void remove_head(Node* nodes, std::uint32_t node) {
+        const std::uint32_t link = nodes[node].link;
+        const unsigned k = link >> class_shift;
+        Runs& runs = runs_[k];
+        unlink_first(runs, nodes[node].start >> runs.shift, link & link_mask);
+        --runs.count;
+        raise_head(k, find_head(nodes, runs));
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -228,14 +225,17 @@ private:
     }
 
     static void unlink(Node* nodes, Runs& runs, std::uint32_t node, std::uint32_t bucket) {
-        const std::uint32_t next = nodes[node].link & link_mask;
-        std::uint32_t before = runs.table[bucket];
+        const std::uint32_t before = runs.table[bucket];
         if (before == node) [[likely]] {
-            runs.table[bucket] = next;
-            clear_bits(runs, bucket, next == 0);
-            return;
+            unlink_first(runs, bucket, nodes[node].link & link_mask);
+        } else {
+            unlink_behind(nodes, node, before);
         }
-        unlink_behind(nodes, node, before);
+    }
+
+    static void unlink_first(Runs& runs, std::uint32_t bucket, std::uint32_t next) {
+        runs.table[bucket] = next;
+        clear_bits(runs, bucket, next == 0);
     }
 
     [[gnu::noinline]] static void unlink_behind(Node* nodes, std::uint32_t node, std::uint32_t before) {
@@ -244,15 +244,6 @@ private:
             DCHECK(before != 0);
         }
         nodes[before].link = (nodes[before].link & ~link_mask) | (nodes[node].link & link_mask);
-    }
-
-    // Keeps its place in the order of runs; only the bucket may be another.
-    void move(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        Runs& runs = runs_[k];
-        const std::uint32_t bucket = old_start >> runs.shift;
-        if (nodes[node].start >> runs.shift == bucket) return;
-        unlink(nodes, runs, node, bucket);
-        link_in(nodes, runs, k, node, nodes[node].start);
     }
 
     // Without a branch on what a word holds: whether it becomes empty cannot be predicted.
@@ -443,7 +434,8 @@ bool IoHeap::grow() {
 SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
     if (bytes - 1 >= max_span_bytes) [[unlikely]]
         return SpanId::none;  // 0 wraps round
-    const auto span_class = static_cast<unsigned>(std::bit_width((bytes - 1) / granule_bytes));
+    const auto granules = static_cast<std::uint32_t>((bytes - 1) / granule_bytes);
+    const unsigned span_class = 31 - static_cast<unsigned>(__builtin_clz(granules << 1 | 1));
     const std::uint32_t needed = std::uint32_t{1} << span_class;
 
     std::uint32_t run = anchor;
@@ -457,41 +449,31 @@ SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
     if (run == anchor) [[unlikely]]
         return SpanId::none;
 
-    const std::uint32_t length = length_of(run);
     const std::uint32_t start = nodes_[run].start;
     std::uint32_t span = run;
-    if (length == needed) {
-        if (index_ != nullptr) index_->remove(nodes_, run, free_class(run));
+    if (length_of(run) == needed) {
+        if (index_ != nullptr) index_->remove_head(nodes_, run);
     } else {
-        // The span is a new block before the run.
+        // The span is a new block before what is left of the run.
         span = unused_;
         if (span != 0) {
             unused_ = nodes_[span].link;
         } else {
             if (node_count_ == node_capacity_ && !grow()) [[unlikely]]
-                return SpanId::none;
+                return SpanId::none;  // I6
             span = node_count_++;
         }
+        if (index_ != nullptr) index_->remove_head(nodes_, run);
         const std::uint32_t before = nodes_[run].prev;
         nodes_[span].start = start;
         nodes_[span].prev = before;
         nodes_[span].next = run;
         nodes_[before].next = span;
         nodes_[run].prev = span;
+        nodes_[run].start = start + needed;
         if (index_ != nullptr) {
             index_->cover(nodes_, start + needed);
-            const unsigned was = free_class(run);
-            const unsigned is = FreeIndex::class_of_length(length - needed);
-            if (was == is) {
-                nodes_[run].start = start + needed;
-                index_->head_shrinks(nodes_, run, was, start);
-            } else {
-                index_->remove(nodes_, run, was);
-                nodes_[run].start = start + needed;
-                index_->insert(nodes_, run, is);
-            }
-        } else {
-            nodes_[run].start = start + needed;
+            index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
         }
     }
     nodes_[span].link = live_bit | span_class;
@@ -503,70 +485,43 @@ SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
 }
 
 void IoHeap::free(SpanId id) {
-    const auto span = static_cast<std::uint32_t>(id);
-    CHECK(span != anchor);
-    CHECK(span < node_count_);
-    Node& node = nodes_[span];
-    CHECK((node.link & live_bit) != 0);  // Freed twice, or never allocated.
-    const std::uint32_t length = std::uint32_t{1} << class_of(node);
-    const std::uint32_t start = node.start;
-    const std::uint32_t before = node.prev;
-    const std::uint32_t after = node.next;
+    auto run = static_cast<std::uint32_t>(id);
+    CHECK(run != anchor);
+    CHECK(run < node_count_);
+    CHECK(is_live(run));  // Freed twice, or never allocated.
+    const std::uint32_t length = std::uint32_t{1} << class_of(nodes_[run]);
+    const std::uint32_t before = nodes_[run].prev;
+    const std::uint32_t after = nodes_[run].next;
     --live_spans_;
     live_granules_ -= length;
-    poison(start, length);
-
-    const bool joins_before = !is_live(before);
-    const bool joins_after = !is_live(after);
-    if (index_ != nullptr) {
-        if (live_spans_ == 0) {  // Empty: back to the embedded nodes.
-            drop_index();
-            cover_with_one_run();
-            return;
-        }
-        if (!joins_before && !joins_after) {
-            index_->insert(nodes_, span, FreeIndex::class_of_length(length));
-            return;
-        }
-        if (!joins_before) {  // The run after it begins here now.
-            const std::uint32_t old_start = nodes_[after].start;
-            const unsigned was = free_class(after);
-            const unsigned is = FreeIndex::class_of_length(length_of(after) + length);
-            if (was == is) {
-                nodes_[after].start = start;
-                index_->grows_down(nodes_, after, was, old_start);
-            } else {
-                index_->remove(nodes_, after, was);
-                nodes_[after].start = start;
-                index_->insert(nodes_, after, is);
-            }
-        } else {  // The run before it ends later now.
-            if (joins_after) index_->remove(nodes_, after, free_class(after));
-            const std::uint32_t end = joins_after ? nodes_[nodes_[after].next].start : start + length;
-            const unsigned was = free_class(before);
-            const unsigned is = FreeIndex::class_of_length(end - nodes_[before].start);
-            if (was != is) {
-                index_->remove(nodes_, before, was);
-                index_->insert(nodes_, before, is);
-            }
-        }
-    } else if (!joins_before) {
-        if (!joins_after) {
-            node.link = 0;  // A run of its own.
-            return;
-        }
-        nodes_[after].start = start;
+    poison(nodes_[run].start, length);
+    if (index_ != nullptr && live_spans_ == 0) [[unlikely]] {  // Empty: back to the embedded nodes.
+        drop_index();
+        cover_with_one_run();
+        return;
     }
 
-    // The span's block goes; with a run on both sides, the second run's block as well.
-    std::uint32_t next = after;
-    if (joins_before && joins_after) {
-        next = nodes_[after].next;
+    // I3: the run after the span becomes part of it, then it becomes part of the run before.
+    if (!is_live(after)) {
+        if (index_ != nullptr) index_->remove(nodes_, after, free_class(after));
+        const std::uint32_t next = nodes_[after].next;
+        nodes_[run].next = next;
+        nodes_[next].prev = run;
         discard_node(after);
     }
-    discard_node(span);
-    nodes_[before].next = next;
-    nodes_[next].prev = before;
+    if (!is_live(before)) {
+        if (index_ != nullptr) index_->remove(nodes_, before, free_class(before));
+        const std::uint32_t next = nodes_[run].next;
+        nodes_[before].next = next;
+        nodes_[next].prev = before;
+        discard_node(run);
+        run = before;
+    }
+    if (index_ != nullptr) {
+        index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
+    } else {
+        nodes_[run].link = 0;
+    }
 }
 
 void IoHeap::check_invariants() const {
