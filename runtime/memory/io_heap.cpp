@@ -17,16 +17,18 @@ namespace umbel::rt {
 //
 // Shape.  A run's class is floor(log2(length)), at most 15. Requests are powers of two, so a run fits a request of
 //         class c exactly if its own class is ≥ c, and the lowest fit is the lowest of (up to) sixteen heads, the
-//         lowest run of each class. heads_ keeps those as start << 4 | class, 64 B in all.
+//         lowest run of each class. heads_ has those, and lowest_ the lowest from each class up, so an allocation
+//         reads one word.
 //         Within a class, runs lie in buckets by address: bucket = start >> shift. A bucket is a list in address
 //         order, linked through the nodes; a 64-ary bitmap tree over the buckets finds the first one in use. The
 //         buckets cover only what has ever been in use (no free run starts behind the high-water mark), so a busy
 //         heap in a huge region stays small.
-//         A class gets four times as many buckets when a list grows long, up to one bucket for each place where a
-//         run of that class can start, or 2^20: no list ever exceeds 2^5 runs by much.
+//         A class gets four times as many buckets when runs share one, up to a bucket for each place where a run of
+//         that class can start, or 2^18: then a bucket is at most 2^8 granules, and a list at most 2^7 runs.
 //
-// Cost.   insert, remove: a table entry, one bit per level (two up to 4,096 buckets). The next head: a scan of one
-//         word per level. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
+// Cost.   insert, remove: a table entry and a bit on each level (two up to 4,096 buckets, then three). The next head:
+//         one word of each level. Written to avoid branches on what cannot be predicted: each of those costs as much as
+//         fifty instructions. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
 //         longer and nothing else happens.
 class IoHeap::FreeIndex {
 public:
@@ -37,8 +39,8 @@ public:
         lowest_[0] = 0;
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
-            runs.table = runs.embedded.data();
-            runs.leaves = &runs.embedded_leaf;
+            runs.table = first_buckets_[k].table.data();
+            runs.leaves = &first_buckets_[k].leaf;
             runs.bits = min_bits;
             runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
         }
@@ -140,11 +142,12 @@ private:
     static constexpr unsigned two_level_bits = 12;
     // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run:
     // an insertion that walks is mispredicted. And whenever a list is this long.
-    static constexpr std::uint32_t spare = 32;
-    static constexpr unsigned long_list = 32;
+    static constexpr std::uint32_t spare = 8;
+    static constexpr unsigned long_list = 8;
     static constexpr std::uint64_t no_run = std::uint64_t{0xffff'ffff} << 32;
 
-    struct Runs {
+    // All there is to know about the runs of a class, in one cache line.
+    struct alignas(cache_line) Runs {
         std::uint32_t* table = nullptr;   // Bucket → the first node, or 0.
         std::uint64_t* leaves = nullptr;  // A bit for each bucket: not empty.
         std::uint64_t* middle = nullptr;  // A bit for each word of leaves; only with more than 2^12 buckets.
@@ -152,9 +155,13 @@ private:
         std::uint8_t bits = 0;            // log2(buckets)
         std::uint8_t shift = 0;           // log2(granules per bucket)
         std::uint32_t count = 0;
-        void* storage = nullptr;  // Of table and levels, once they have outgrown the embedded ones.
-        std::uint64_t embedded_leaf = 0;
-        std::array<std::uint32_t, std::size_t{1} << min_bits> embedded{};
+        void* storage = nullptr;  // Of table and levels, once they have outgrown the first ones.
+    };
+
+    // What every class begins with, so that a heap of a few dozen blocks needs one allocation for its index.
+    struct FirstBuckets {
+        std::uint64_t leaf = 0;
+        std::array<std::uint32_t, std::size_t{1} << min_bits> table{};
     };
 
     // Ordered by start. No node is 0, so no head is.
@@ -350,6 +357,7 @@ private:
     std::array<std::uint64_t, class_count + 2> lowest_;
     unsigned extent_log2_;
     std::array<Runs, class_count> runs_;
+    std::array<FirstBuckets, class_count> first_buckets_;
 };
 
 #if defined(UMBEL_IO_HEAP_POISON)
