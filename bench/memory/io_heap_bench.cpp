@@ -8,6 +8,7 @@
 //         the spans: only the allocators' own work is measured. Reported is the median of the rounds.
 // Output. One JSON object a line: {"name":"io_heap","live":N,"ns_per_pair":…,"min":…,"max":…,"malloc_ns":…,
 //         "mimalloc_ns":…,"ratio_malloc":…,"seed":…}
+#include <dlfcn.h>
 #include <mimalloc.h>
 #include <sys/mman.h>
 
@@ -22,10 +23,6 @@
 #include <vector>
 
 #include "runtime/memory/io_heap.h"
-
-// The C library's own: linking mimalloc puts it in the place of malloc and free.
-extern "C" void* __libc_malloc(std::size_t bytes);
-extern "C" void __libc_free(void* pointer);
 
 namespace umbel::rt {
 struct IoHeapTesting {
@@ -73,14 +70,30 @@ private:
 // The handle leaves the function's sight, so the compiler cannot drop a pair of calls.
 void escape(void* pointer) { asm volatile("" : : "g"(pointer) : "memory"); }
 
+// The C library's own: linking mimalloc puts it in the place of malloc and free (and of __libc_malloc).
+struct LibC {
+    void* (*allocate)(std::size_t);
+    void (*free)(void*);
+    LibC() {
+        void* const library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+        allocate = library != nullptr ? reinterpret_cast<void* (*)(std::size_t)>(dlsym(library, "malloc")) : nullptr;
+        free = library != nullptr ? reinterpret_cast<void (*)(void*)>(dlsym(library, "free")) : nullptr;
+        if (allocate == nullptr || free == nullptr || allocate == &mi_malloc) {
+            std::fputs("io_heap_bench: the C library's malloc is not to be found\n", stderr);
+            std::exit(1);
+        }
+    }
+};
+const LibC libc;
+
 struct Malloc {
     using Handle = void*;
     Handle allocate(std::size_t bytes) {
-        void* pointer = __libc_malloc(bytes);
+        void* pointer = libc.allocate(bytes);
         escape(pointer);
         return pointer;
     }
-    void free(Handle pointer) { __libc_free(pointer); }
+    void free(Handle pointer) { libc.free(pointer); }
 };
 
 struct Mimalloc {

@@ -17,27 +17,30 @@ namespace umbel::rt {
 //
 // Shape.  A run's class is floor(log2(length)), at most 15. Requests are powers of two, so a run fits a request of
 //         class c exactly if its own class is ≥ c, and the lowest fit is the lowest of (up to) sixteen heads, the
-//         lowest run of each class. heads_ keeps those as start << 4 | class, 64 B in all.
+//         lowest run of each class. heads_ has those, and lowest_ the lowest from each class up, so an allocation
+//         reads one word.
 //         Within a class, runs lie in buckets by address: bucket = start >> shift. A bucket is a list in address
 //         order, linked through the nodes; a 64-ary bitmap tree over the buckets finds the first one in use. The
 //         buckets cover only what has ever been in use (no free run starts behind the high-water mark), so a busy
 //         heap in a huge region stays small.
-//         A class gets four times as many buckets when a list grows long, up to one bucket for each place where a
-//         run of that class can start, or 2^20: no list ever exceeds 2^5 runs by much.
+//         A class gets four times as many buckets when runs share one, up to a bucket for each place where a run of
+//         that class can start, or 2^18: then a bucket is at most 2^8 granules, and a list at most 2^7 runs.
 //
-// Cost.   insert, remove: a table entry, one bit per level (two up to 4,096 buckets). The next head: a scan of one
-//         word per level. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
+// Cost.   insert, remove: a table entry and a bit on each level (two up to 4,096 buckets, then three). The next head:
+//         one word of each level. Written to avoid branches on what cannot be predicted: each of those costs as much as
+//         fifty instructions. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
 //         longer and nothing else happens.
 class IoHeap::FreeIndex {
 public:
     explicit FreeIndex(const std::uint32_t extent_granules)
         : extent_log2_(std::max(min_bits, static_cast<unsigned>(std::bit_width(extent_granules)))) {
         heads_.fill(no_run);
+        lowest_.fill(no_run);
+        lowest_[0] = 0;
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
-            runs.table = runs.embedded.data();
-            runs.levels[0] = &runs.embedded_words[0];
-            runs.levels[1] = &runs.embedded_words[1];
+            runs.table = first_buckets_[k].table.data();
+            runs.leaves = &first_buckets_[k].leaf;
             runs.bits = min_bits;
             runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
         }
@@ -49,61 +52,46 @@ public:
     }
 
     static unsigned class_of_length(std::uint32_t granules) {
-        return std::min(static_cast<unsigned>(std::bit_width(granules)) - 1, class_count - 1);
+        return std::min(31 - static_cast<unsigned>(__builtin_clz(granules)), class_count - 1);
     }
 
     // The lowest run of class ≥ wanted: its node, or 0.
     [[nodiscard]] std::uint32_t lowest(unsigned wanted) const {
-        // Straight-line, and over all sixteen: a loop from `wanted` up would be mispredicted nearly every time.
-        Four best = lower(lower(four_heads(0, wanted), four_heads(4, wanted)),
-                          lower(four_heads(8, wanted), four_heads(12, wanted)));
-        best = lower(best, __builtin_shufflevector(best, best, 2, 3, 0, 1));
-        best = lower(best, __builtin_shufflevector(best, best, 1, 0, 3, 2));
-        const auto head = static_cast<std::uint32_t>(best[0]);
-        if (head >= no_run) [[unlikely]]
-            return 0;
-        const Runs& runs = runs_[head & 15];
-        return runs.table[(head >> 4) >> runs.shift];  // The head is first in its bucket.
+        return static_cast<std::uint32_t>(lowest_[wanted + 1]);
     }
 
     // Starts up to `high_water` will be inserted.
     void cover(Node* nodes, std::uint32_t high_water) {
-        const unsigned needed = static_cast<unsigned>(std::bit_width(high_water));
-        if (needed <= extent_log2_) [[likely]]
+        if (high_water >> extent_log2_ == 0) [[likely]]
             return;
-        extent_log2_ = needed + 1;
-        for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
+        extend(nodes, high_water);
     }
 
     // `node` is a free run of class k that is in no list.
-    void insert(Node* nodes, std::uint32_t node, unsigned k) {
+    [[gnu::always_inline]] void insert(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
         const std::uint32_t start = nodes[node].start;
-        link_in(nodes, runs, k, node, start);
         ++runs.count;
-        heads_[k] = lower(heads_[k], head_word(start, k));
+        link_in(nodes, runs, k, node, start);
+        lower_head(k, head_word(start, node));
     }
 
     // `node` is in class k's lists under its start.
-    void remove(Node* nodes, std::uint32_t node, unsigned k) {
+    [[gnu::noinline]] void remove(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
-        const std::uint32_t start = nodes[node].start;
-        unlink(nodes, runs, node, start >> runs.shift);
+        unlink(nodes, runs, node, nodes[node].start >> runs.shift);
         --runs.count;
-        if (heads_[k] == head_word(start, k)) heads_[k] = find_head(nodes, runs, k);
+        if (static_cast<std::uint32_t>(heads_[k]) == node) raise_head(k, find_head(nodes, runs));
     }
 
-    // `node` of class k is the head, and begins later now (its front was allocated) but ends where it did. It is
-    // still the lowest of its class and the first of its bucket.
-    void head_shrinks(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        move(nodes, node, k, old_start);
-        heads_[k] = head_word(nodes[node].start, k);
-    }
-
-    // `node` of class k begins earlier now (the span before it was freed); no run lies between.
-    void grows_down(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        move(nodes, node, k, old_start);
-        heads_[k] = lower(heads_[k], head_word(nodes[node].start, k));
+    // remove() of what lowest() has just returned: it is the head of its class, so the first of its bucket.
+    [[gnu::always_inline]] void remove_head(Node* nodes, std::uint32_t node) {
+        const std::uint32_t link = nodes[node].link;
+        const unsigned k = link >> class_shift;
+        Runs& runs = runs_[k];
+        unlink_first(runs, nodes[node].start >> runs.shift, link & link_mask);
+        --runs.count;
+        raise_head(k, find_head(nodes, runs));
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -111,16 +99,11 @@ public:
         for (unsigned k = 0; k < class_count; ++k) {
             const Runs& runs = runs_[k];
             std::size_t in_class = 0;
-            std::uint32_t lowest_start = no_run;
+            std::uint64_t lowest_head = no_run;
             std::uint32_t previous_start = 0;
             for (std::uint32_t bucket = 0; bucket < (std::uint32_t{1} << runs.bits); ++bucket) {
                 const bool used = runs.table[bucket] != 0;
-                std::uint32_t position = bucket;
-                for (unsigned level = 0; level < level_count(runs.bits); ++level, position >>= 6) {
-                    const bool bit = (runs.levels[level][position >> 6] >> (position & 63) & 1) != 0;
-                    if (used) CHECK(bit);                // I4
-                    if (level == 0) CHECK(bit == used);  // I4
-                }
+                CHECK((runs.leaves[bucket >> 6] >> (bucket & 63) & 1) == (used ? 1u : 0u));  // I4
                 for (std::uint32_t node = runs.table[bucket]; node != 0; node = nodes[node].link & link_mask) {
                     const std::uint32_t start = nodes[node].start;
                     CHECK((nodes[node].link & live_bit) == 0);                           // I4
@@ -129,69 +112,92 @@ public:
                     CHECK(in_class == 0 || start > previous_start);                      // I4
                     CHECK(class_of_length(nodes[nodes[node].next].start - start) == k);  // I4
                     previous_start = start;
-                    lowest_start = std::min(lowest_start, start);
+                    lowest_head = std::min(lowest_head, head_word(start, node));
                     ++in_class;
                 }
             }
-            CHECK(runs.count == in_class);                                              // I4
-            CHECK(heads_[k] == (in_class == 0 ? no_run : head_word(lowest_start, k)));  // I4
-            for (unsigned level = 1; level < level_count(runs.bits); ++level) {
-                for (std::uint32_t word = 0; word < words_at(runs.bits, level - 1); ++word) {
-                    const bool bit = (runs.levels[level][word >> 6] >> (word & 63) & 1) != 0;
-                    CHECK(bit == (runs.levels[level - 1][word] != 0));  // I4
-                }
+            CHECK(runs.count == in_class);    // I4
+            CHECK(heads_[k] == lowest_head);  // I4
+            const std::uint64_t* below = runs.leaves;
+            std::size_t words = leaf_words(runs.bits);
+            if (runs.middle != nullptr) {
+                check_summary(runs.middle, below, words);
+                below = runs.middle;
+                words = middle_words(runs.bits);
             }
+            check_summary(&runs.top, below, words);
             found += in_class;
         }
         CHECK(found == free_runs);  // I4
+        CHECK(lowest_[0] == 0);
+        CHECK(lowest_[class_count + 1] == no_run);
+        for (unsigned k = 0; k < class_count; ++k) {
+            CHECK(lowest_[k + 1] == *std::min_element(heads_.begin() + k, heads_.end()));  // I4
+        }
     }
 
 private:
     static constexpr unsigned min_bits = 6;
-    static constexpr unsigned max_bits = 20;
-    static constexpr unsigned max_levels = 4;
-    static constexpr unsigned long_list = 1;        // A walk worth noticing …
-    static constexpr unsigned very_long_list = 32;  // … and one that is never all right.
-    static constexpr std::uint32_t no_run = 0x7fff'ffff;
-    // For each wanted class, what makes the heads of smaller ones larger than any head.
-    static constexpr auto too_small = [] {
-        std::array<std::array<std::uint32_t, class_count>, class_count> masks{};
-        for (unsigned wanted = 0; wanted < class_count; ++wanted) {
-            for (unsigned k = 0; k < wanted; ++k) masks[wanted][k] = no_run;
-        }
-        return masks;
-    }();
+    static constexpr unsigned max_bits = 18;
+    static constexpr unsigned two_level_bits = 12;
+    // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run:
+    // an insertion that walks is mispredicted. And whenever a list is this long.
+    static constexpr std::uint32_t spare = 8;
+    static constexpr unsigned long_list = 8;
+    static constexpr std::uint64_t no_run = std::uint64_t{0xffff'ffff} << 32;
 
-    struct Runs {
-        std::uint32_t* table = nullptr;                   // Bucket → the first node, or 0.
-        std::array<std::uint64_t*, max_levels> levels{};  // Bit: the bucket, or the word below, is not empty.
-        std::uint8_t bits = 0;                            // log2(buckets)
-        std::uint8_t shift = 0;                           // log2(granules per bucket)
-        std::uint8_t depth = 2;                           // Levels in use.
+    // All there is to know about the runs of a class, in one cache line.
+    struct alignas(cache_line) Runs {
+        std::uint32_t* table = nullptr;   // Bucket → the first node, or 0.
+        std::uint64_t* leaves = nullptr;  // A bit for each bucket: not empty.
+        std::uint64_t* middle = nullptr;  // A bit for each word of leaves; only with more than 2^12 buckets.
+        std::uint64_t top = 0;            // A bit for each word of middle, or of leaves: not zero.
+        std::uint8_t bits = 0;            // log2(buckets)
+        std::uint8_t shift = 0;           // log2(granules per bucket)
         std::uint32_t count = 0;
-        void* storage = nullptr;  // Of table and levels, once they have outgrown the embedded ones.
-        std::array<std::uint64_t, 2> embedded_words{};
-        std::array<std::uint32_t, std::size_t{1} << min_bits> embedded{};
+        void* storage = nullptr;  // Of table and levels, once they have outgrown the first ones.
     };
 
-    typedef std::int32_t Four __attribute__((vector_size(16)));
-    static Four lower(Four a, Four b) { return a < b ? a : b; }
-    [[nodiscard]] Four four_heads(unsigned first, unsigned wanted) const {
-        Four heads;
-        Four out;
-        std::memcpy(&heads, &heads_[first], sizeof heads);
-        std::memcpy(&out, &too_small[wanted][first], sizeof out);
-        return heads | out;
-    }
-    // Never a branch.
-    static std::uint32_t lower(std::uint32_t a, std::uint32_t b) { return b ^ ((a ^ b) & (0 - std::uint32_t{a < b})); }
+    // What every class begins with, so that a heap of a few dozen blocks needs one allocation for its index.
+    struct FirstBuckets {
+        std::uint64_t leaf = 0;
+        std::array<std::uint32_t, std::size_t{1} << min_bits> table{};
+    };
 
-    static constexpr std::uint32_t head_word(std::uint32_t start, unsigned k) { return start << 4 | k; }
-    static constexpr unsigned level_count(unsigned bits) { return std::max(2u, (bits + 5) / 6); }
-    static constexpr std::uint32_t words_at(unsigned bits, unsigned level) {
-        const unsigned below = 6 * (level + 1);
-        return bits <= below ? 1 : std::uint32_t{1} << (bits - below);
+    // Ordered by start. No node is 0, so no head is.
+    static constexpr std::uint64_t head_word(std::uint32_t start, std::uint32_t node) {
+        return std::uint64_t{start} << 32 | node;
     }
+    static constexpr std::size_t leaf_words(unsigned bits) { return std::size_t{1} << (bits - 6); }
+    static constexpr std::size_t middle_words(unsigned bits) {
+        return bits <= two_level_bits ? 0 : std::size_t{1} << (bits - 12);
+    }
+    static void check_summary(const std::uint64_t* above, const std::uint64_t* below, std::size_t words) {
+        for (std::size_t word = 0; word < words; ++word) {
+            CHECK((above[word >> 6] >> (word & 63) & 1) == (below[word] != 0 ? 1u : 0u));  // I4
+        }
+    }
+
+    // `head` is a new run of class k, or its present head begins earlier now.
+    void lower_head(unsigned k, std::uint64_t head) {
+        const std::uint64_t old = heads_[k];
+        heads_[k] = old ^ ((old ^ head) & (0 - std::uint64_t{head < old}));  // The lower one, without a branch.
+        // lowest_ never falls from one class to the next, so the first that is not higher ends it.
+        for (unsigned i = k + 1; head < lowest_[i]; --i) lowest_[i] = head;
+    }
+
+    // The head of class k is gone, or begins later now.
+    void raise_head(unsigned k, std::uint64_t head) {
+        const std::uint64_t old = heads_[k];
+        heads_[k] = head;
+        for (unsigned i = k + 1; lowest_[i] == old; --i) lowest_[i] = std::min(heads_[i - 1], lowest_[i + 1]);
+    }
+
+    [[gnu::noinline]] void extend(Node* nodes, std::uint32_t high_water) {
+        extent_log2_ = static_cast<unsigned>(std::bit_width(high_water)) + 1;
+        for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
+    }
+
     [[nodiscard]] unsigned shift_for(unsigned k, unsigned bits) const {
         return std::max(k, extent_log2_ - std::min(extent_log2_, bits));
     }
@@ -201,75 +207,76 @@ private:
         DCHECK(bucket >> runs.bits == 0);
         std::uint32_t next = runs.table[bucket];
         const std::uint32_t tag = k << class_shift;
-        if (next == 0 || nodes[next].start > start) {
+        set_bits(runs, bucket);
+        if (nodes[next].start > start) [[likely]] {  // The anchor, which ends every list, is behind all runs.
             nodes[node].link = tag | next;
             runs.table[bucket] = node;
-            if (next == 0) set_bits(runs, bucket);
             return;
         }
-        unsigned steps = 0;
-        std::uint32_t before = 0;
-        do {
+        link_in_behind(nodes, k, node, next);
+    }
+
+    // Behind `before`, which is the first of its bucket.
+    [[gnu::noinline]] void link_in_behind(Node* nodes, unsigned k, std::uint32_t node, std::uint32_t before) {
+        const std::uint32_t start = nodes[node].start;
+        const std::uint32_t tag = k << class_shift;
+        unsigned steps = 1;
+        std::uint32_t next = nodes[before].link & link_mask;
+        for (; nodes[next].start < start; ++steps) {
             before = next;
             next = nodes[next].link & link_mask;
-            ++steps;
-        } while (next != 0 && nodes[next].start < start);
+        }
         nodes[before].link = tag | node;
         nodes[node].link = tag | next;
-        if (steps >= long_list) [[unlikely]]
-            list_was_long(nodes, runs, k, steps);
+        bucket_was_occupied(nodes, runs_[k], k, steps);
     }
 
     static void unlink(Node* nodes, Runs& runs, std::uint32_t node, std::uint32_t bucket) {
-        const std::uint32_t next = nodes[node].link & link_mask;
-        std::uint32_t before = runs.table[bucket];
+        const std::uint32_t before = runs.table[bucket];
         if (before == node) [[likely]] {
-            runs.table[bucket] = next;
-            if (next == 0) clear_bits(runs, bucket);
-            return;
+            unlink_first(runs, bucket, nodes[node].link & link_mask);
+        } else {
+            unlink_behind(nodes, node, before);
         }
-        for (;;) {
-            const std::uint32_t link = nodes[before].link;
-            if ((link & link_mask) == node) {
-                nodes[before].link = (link & ~link_mask) | next;
-                return;
-            }
-            before = link & link_mask;
+    }
+
+    static void unlink_first(Runs& runs, std::uint32_t bucket, std::uint32_t next) {
+        runs.table[bucket] = next;
+        clear_bits(runs, bucket, next == 0);
+    }
+
+    [[gnu::noinline]] static void unlink_behind(Node* nodes, std::uint32_t node, std::uint32_t before) {
+        while ((nodes[before].link & link_mask) != node) {
+            before = nodes[before].link & link_mask;
             DCHECK(before != 0);
         }
+        nodes[before].link = (nodes[before].link & ~link_mask) | (nodes[node].link & link_mask);
     }
 
-    // Keeps its place in the order of runs; only the bucket may be another.
-    void move(Node* nodes, std::uint32_t node, unsigned k, std::uint32_t old_start) {
-        Runs& runs = runs_[k];
-        const std::uint32_t bucket = old_start >> runs.shift;
-        if (nodes[node].start >> runs.shift == bucket) return;
-        unlink(nodes, runs, node, bucket);
-        link_in(nodes, runs, k, node, nodes[node].start);
-    }
-
-    // The first two levels without a branch: whether a word becomes empty cannot be predicted.
+    // Without a branch on what a word holds: whether it becomes empty cannot be predicted.
     static void set_bits(Runs& runs, std::uint32_t bucket) {
-        runs.levels[0][bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
-        runs.levels[1][bucket >> 12] |= std::uint64_t{1} << (bucket >> 6 & 63);
-        for (unsigned level = 2; level < runs.depth; ++level) {
-            const std::uint32_t position = bucket >> (6 * level);
-            runs.levels[level][position >> 6] |= std::uint64_t{1} << (position & 63);
+        runs.leaves[bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
+        bucket >>= 6;
+        if (runs.middle != nullptr) [[unlikely]] {
+            runs.middle[bucket >> 6] |= std::uint64_t{1} << (bucket & 63);
+            bucket >>= 6;
         }
+        runs.top |= std::uint64_t{1} << bucket;
     }
 
-    static void clear_bits(Runs& runs, std::uint32_t bucket) {
-        std::uint64_t& leaf = runs.levels[0][bucket >> 6];
-        leaf &= ~(std::uint64_t{1} << (bucket & 63));
-        std::uint64_t& above = runs.levels[1][bucket >> 12];
-        above &= ~(std::uint64_t{leaf == 0} << (bucket >> 6 & 63));
-        bool empty = above == 0;
-        for (unsigned level = 2; level < runs.depth && empty; ++level) {
-            const std::uint32_t position = bucket >> (6 * level);
-            std::uint64_t& word = runs.levels[level][position >> 6];
-            word &= ~(std::uint64_t{1} << (position & 63));
+    // If `empty`, the bucket is.
+    static void clear_bits(Runs& runs, std::uint32_t bucket, bool empty) {
+        std::uint64_t& leaf = runs.leaves[bucket >> 6];
+        leaf &= ~(std::uint64_t{empty} << (bucket & 63));
+        empty = leaf == 0;
+        bucket >>= 6;
+        if (runs.middle != nullptr) [[unlikely]] {
+            std::uint64_t& word = runs.middle[bucket >> 6];
+            word &= ~(std::uint64_t{empty} << (bucket & 63));
             empty = word == 0;
+            bucket >>= 6;
         }
+        runs.top &= ~(std::uint64_t{empty} << bucket);
     }
 
     // The position of the lowest bit; 0 for an empty word.
@@ -279,21 +286,20 @@ private:
 
     // The head of class k, or no_run. An empty class is walked as well (to bucket 0, which names the anchor): that is
     // cheaper than a branch that cannot be predicted.
-    static std::uint32_t find_head(const Node* nodes, const Runs& runs, unsigned k) {
-        std::uint32_t position = 0;
-        for (unsigned level = runs.depth; level-- > 2;) {
-            position = position << 6 | lowest_bit(runs.levels[level][position]);
-        }
-        position = position << 6 | lowest_bit(runs.levels[1][position]);
-        position = position << 6 | lowest_bit(runs.levels[0][position]);
-        const std::uint32_t head = head_word(nodes[runs.table[position]].start, k);
+    static std::uint64_t find_head(const Node* nodes, const Runs& runs) {
+        std::uint32_t position = lowest_bit(runs.top);
+        if (runs.middle != nullptr) [[unlikely]]
+            position = position << 6 | lowest_bit(runs.middle[position]);
+        position = position << 6 | lowest_bit(runs.leaves[position]);
+        const std::uint32_t node = runs.table[position];
+        const std::uint64_t head = head_word(nodes[node].start, node);
         return runs.count == 0 ? no_run : head;
     }
 
-    [[gnu::noinline]] void list_was_long(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
+    [[gnu::noinline]] void bucket_was_occupied(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
         if (runs.shift == k || runs.bits == max_bits) return;
-        const bool crowded = runs.count * 4 >= (std::uint32_t{1} << runs.bits);
-        if (crowded || steps >= very_long_list) rebuild(nodes, k, runs.bits + 2);
+        const bool crowded = runs.count * spare >= (std::uint32_t{1} << runs.bits);
+        if (crowded || steps >= long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
     // Puts the runs of class k into 2^bits buckets over the present extent.
@@ -302,8 +308,8 @@ private:
         // In address order, one list.
         std::uint32_t first = 0;
         std::uint32_t last = 0;
-        for (std::uint32_t word = 0; word < words_at(runs.bits, 0); ++word) {
-            for (std::uint64_t left = runs.levels[0][word]; left != 0; left &= left - 1) {
+        for (std::uint32_t word = 0; word < leaf_words(runs.bits); ++word) {
+            for (std::uint64_t left = runs.leaves[word]; left != 0; left &= left - 1) {
                 const std::uint32_t bucket = word << 6 | static_cast<std::uint32_t>(std::countr_zero(left));
                 const std::uint32_t head = runs.table[bucket];
                 runs.table[bucket] = 0;
@@ -312,25 +318,20 @@ private:
                 for (last = head; (nodes[last].link & link_mask) != 0;) last = nodes[last].link & link_mask;
             }
         }
-        for (unsigned level = 0; level < level_count(runs.bits); ++level) {
-            std::memset(runs.levels[level], 0, words_at(runs.bits, level) * sizeof(std::uint64_t));
-        }
+        std::memset(runs.leaves, 0, leaf_words(runs.bits) * sizeof(std::uint64_t));
+        if (runs.middle != nullptr) std::memset(runs.middle, 0, middle_words(runs.bits) * sizeof(std::uint64_t));
+        runs.top = 0;
 
         if (bits != runs.bits) {
-            std::size_t words = 0;
-            for (unsigned level = 0; level < level_count(bits); ++level) words += words_at(bits, level);
+            const std::size_t words = leaf_words(bits) + middle_words(bits);
             const std::size_t table_bytes = sizeof(std::uint32_t) << bits;
             if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
                 std::free(runs.storage);
                 runs.storage = storage;
-                auto* level_words = static_cast<std::uint64_t*>(storage);
-                for (unsigned level = level_count(bits); level-- > 0;) {
-                    runs.levels[level] = level_words;
-                    level_words += words_at(bits, level);
-                }
-                runs.table = reinterpret_cast<std::uint32_t*>(level_words);
+                runs.leaves = static_cast<std::uint64_t*>(storage);
+                runs.middle = bits <= two_level_bits ? nullptr : runs.leaves + leaf_words(bits);
+                runs.table = reinterpret_cast<std::uint32_t*>(runs.leaves + words);
                 runs.bits = static_cast<std::uint8_t>(bits);
-                runs.depth = static_cast<std::uint8_t>(level_count(bits));
             }
         }
         runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
@@ -351,9 +352,12 @@ private:
         }
     }
 
-    alignas(cache_line) std::array<std::uint32_t, class_count> heads_;
+    alignas(cache_line) std::array<std::uint64_t, class_count> heads_;  // Of each class, or no_run.
+    // [k + 1]: the lowest of the heads of classes ≥ k. [0] is below all heads and [17] above: ends for the loops.
+    std::array<std::uint64_t, class_count + 2> lowest_;
     unsigned extent_log2_;
     std::array<Runs, class_count> runs_;
+    std::array<FirstBuckets, class_count> first_buckets_;
 };
 
 #if defined(UMBEL_IO_HEAP_POISON)
@@ -364,9 +368,6 @@ void IoHeap::poison(std::uint32_t start, std::uint32_t granules) {
 void IoHeap::unpoison(std::uint32_t start, std::uint32_t granules) {
     ASAN_UNPOISON_MEMORY_REGION(base_ + std::size_t{start} * granule_bytes, std::size_t{granules} * granule_bytes);
 }
-#else
-void IoHeap::poison(std::uint32_t, std::uint32_t) {}
-void IoHeap::unpoison(std::uint32_t, std::uint32_t) {}
 #endif
 
 IoHeap::IoHeap(std::byte* base, Bytes size)
@@ -441,7 +442,8 @@ bool IoHeap::grow() {
 SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
     if (bytes - 1 >= max_span_bytes) [[unlikely]]
         return SpanId::none;  // 0 wraps round
-    const auto span_class = static_cast<unsigned>(std::bit_width((bytes - 1) / granule_bytes));
+    const auto granules = static_cast<std::uint32_t>((bytes - 1) / granule_bytes);
+    const unsigned span_class = 31 - static_cast<unsigned>(__builtin_clz(granules << 1 | 1));
     const std::uint32_t needed = std::uint32_t{1} << span_class;
 
     std::uint32_t run = anchor;
@@ -455,41 +457,31 @@ SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
     if (run == anchor) [[unlikely]]
         return SpanId::none;
 
-    const std::uint32_t length = length_of(run);
     const std::uint32_t start = nodes_[run].start;
     std::uint32_t span = run;
-    if (length == needed) {
-        if (index_ != nullptr) index_->remove(nodes_, run, free_class(run));
+    if (length_of(run) == needed) {
+        if (index_ != nullptr) index_->remove_head(nodes_, run);
     } else {
-        // The span is a new block before the run.
+        // The span is a new block before what is left of the run.
         span = unused_;
         if (span != 0) {
             unused_ = nodes_[span].link;
         } else {
             if (node_count_ == node_capacity_ && !grow()) [[unlikely]]
-                return SpanId::none;
+                return SpanId::none;  // I6
             span = node_count_++;
         }
+        if (index_ != nullptr) index_->remove_head(nodes_, run);
         const std::uint32_t before = nodes_[run].prev;
         nodes_[span].start = start;
         nodes_[span].prev = before;
         nodes_[span].next = run;
         nodes_[before].next = span;
         nodes_[run].prev = span;
+        nodes_[run].start = start + needed;
         if (index_ != nullptr) {
             index_->cover(nodes_, start + needed);
-            const unsigned was = free_class(run);
-            const unsigned is = FreeIndex::class_of_length(length - needed);
-            if (was == is) {
-                nodes_[run].start = start + needed;
-                index_->head_shrinks(nodes_, run, was, start);
-            } else {
-                index_->remove(nodes_, run, was);
-                nodes_[run].start = start + needed;
-                index_->insert(nodes_, run, is);
-            }
-        } else {
-            nodes_[run].start = start + needed;
+            index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
         }
     }
     nodes_[span].link = live_bit | span_class;
@@ -501,70 +493,43 @@ SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
 }
 
 void IoHeap::free(SpanId id) {
-    const auto span = static_cast<std::uint32_t>(id);
-    CHECK(span != anchor);
-    CHECK(span < node_count_);
-    Node& node = nodes_[span];
-    CHECK((node.link & live_bit) != 0);  // Freed twice, or never allocated.
-    const std::uint32_t length = std::uint32_t{1} << class_of(node);
-    const std::uint32_t start = node.start;
-    const std::uint32_t before = node.prev;
-    const std::uint32_t after = node.next;
+    auto run = static_cast<std::uint32_t>(id);
+    CHECK(run != anchor);
+    CHECK(run < node_count_);
+    CHECK(is_live(run));  // Freed twice, or never allocated.
+    const std::uint32_t length = std::uint32_t{1} << class_of(nodes_[run]);
+    const std::uint32_t before = nodes_[run].prev;
+    const std::uint32_t after = nodes_[run].next;
     --live_spans_;
     live_granules_ -= length;
-    poison(start, length);
-
-    const bool joins_before = !is_live(before);
-    const bool joins_after = !is_live(after);
-    if (index_ != nullptr) {
-        if (live_spans_ == 0) {  // Empty: back to the embedded nodes.
-            drop_index();
-            cover_with_one_run();
-            return;
-        }
-        if (!joins_before && !joins_after) {
-            index_->insert(nodes_, span, FreeIndex::class_of_length(length));
-            return;
-        }
-        if (!joins_before) {  // The run after it begins here now.
-            const std::uint32_t old_start = nodes_[after].start;
-            const unsigned was = free_class(after);
-            const unsigned is = FreeIndex::class_of_length(length_of(after) + length);
-            if (was == is) {
-                nodes_[after].start = start;
-                index_->grows_down(nodes_, after, was, old_start);
-            } else {
-                index_->remove(nodes_, after, was);
-                nodes_[after].start = start;
-                index_->insert(nodes_, after, is);
-            }
-        } else {  // The run before it ends later now.
-            if (joins_after) index_->remove(nodes_, after, free_class(after));
-            const std::uint32_t end = joins_after ? nodes_[nodes_[after].next].start : start + length;
-            const unsigned was = free_class(before);
-            const unsigned is = FreeIndex::class_of_length(end - nodes_[before].start);
-            if (was != is) {
-                index_->remove(nodes_, before, was);
-                index_->insert(nodes_, before, is);
-            }
-        }
-    } else if (!joins_before) {
-        if (!joins_after) {
-            node.link = 0;  // A run of its own.
-            return;
-        }
-        nodes_[after].start = start;
+    poison(nodes_[run].start, length);
+    if (index_ != nullptr && live_spans_ == 0) [[unlikely]] {  // Empty: back to the embedded nodes.
+        drop_index();
+        cover_with_one_run();
+        return;
     }
 
-    // The span's block goes; with a run on both sides, the second run's block as well.
-    std::uint32_t next = after;
-    if (joins_before && joins_after) {
-        next = nodes_[after].next;
+    // I3: the run after the span becomes part of it, then it becomes part of the run before.
+    if (!is_live(after)) {
+        if (index_ != nullptr) index_->remove(nodes_, after, free_class(after));
+        const std::uint32_t next = nodes_[after].next;
+        nodes_[run].next = next;
+        nodes_[next].prev = run;
         discard_node(after);
     }
-    discard_node(span);
-    nodes_[before].next = next;
-    nodes_[next].prev = before;
+    if (!is_live(before)) {
+        if (index_ != nullptr) index_->remove(nodes_, before, free_class(before));
+        const std::uint32_t next = nodes_[run].next;
+        nodes_[before].next = next;
+        nodes_[next].prev = before;
+        discard_node(run);
+        run = before;
+    }
+    if (index_ != nullptr) {
+        index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
+    } else {
+        nodes_[run].link = 0;
+    }
 }
 
 void IoHeap::check_invariants() const {

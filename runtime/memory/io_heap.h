@@ -149,8 +149,13 @@ private:
         nodes_[node].link = unused_;
         unused_ = node;
     }
+#if defined(UMBEL_IO_HEAP_POISON)
     void poison(std::uint32_t start, std::uint32_t granules);
     void unpoison(std::uint32_t start, std::uint32_t granules);
+#else
+    static void poison(std::uint32_t, std::uint32_t) {}
+    static void unpoison(std::uint32_t, std::uint32_t) {}
+#endif
 
     // Touched by every call.
     std::byte* base_;

@@ -96,7 +96,7 @@ private:
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    constexpr std::size_t max_steps = 2000;
+    constexpr std::size_t max_steps = 600;
     Machine machine;
     std::size_t steps = 0;
     std::size_t at = 0;
