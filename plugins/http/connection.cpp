@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <utility>
@@ -102,30 +101,15 @@ void Connection::arm(umbel::nanoseconds deadline) {
 }
 
 bool Connection::send(std::array<std::string_view, 3> parts, int flags) {
-    std::size_t left = parts[0].size() + parts[1].size() + parts[2].size();
-    // Nearly always there is room in the socket, and then no deadline needs to be set up and taken down.
-    umbel::op_options options;
-    int wait = MSG_DONTWAIT;
-    for (;;) {
-        umbel::operation<std::size_t> send{UMBEL_OP_SEND, peer_.fd(), options};
-        send.raw.arg = static_cast<std::uint32_t>(flags | wait);
-        for (const std::string_view part : parts) {
-            if (!part.empty()) send.data(part);
-        }
-        const auto sent = me_.await(me_.submit(send));
-        if (sent && *sent == left) return true;
-        const bool full = sent ? *sent < left : sent.error().code == -EAGAIN;
-        if (!full || wait == 0) return false;
-        std::size_t done = sent.value_or(0);
-        left -= done;
-        for (std::string_view& part : parts) {
-            const std::size_t of_part = std::min(done, part.size());
-            part.remove_prefix(of_part);
-            done -= of_part;
-        }
-        options.deadline = send_timeout_;
-        wait = 0;
+    umbel::operation<std::size_t> send{UMBEL_OP_SEND, peer_.fd(), {.deadline = send_timeout_}};
+    send.raw.arg = static_cast<std::uint32_t>(flags);
+    std::size_t size = 0;
+    for (const std::string_view part : parts) {
+        if (!part.empty()) send.data(part);
+        size += part.size();
     }
+    const auto sent = me_.await(me_.submit(send));
+    return sent && *sent == size;
 }
 
 umbel::pending<std::size_t> Connection::send(umbel::buffer&& block) {

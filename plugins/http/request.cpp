@@ -63,7 +63,9 @@ struct RequestParser::Callbacks {
         RequestParser& me = of(parser);
         if (me.in_name_) {
             me.in_name_ = false;
-            if (!is_token(me.name_.text())) {
+            // http-parser does not look at a value's first byte.
+            const bool odd = size > 0 && has_controls({at, 1}) && *at != ' ' && *at != '\t';
+            if (odd || !is_token(me.name_.text())) {
                 me.refuse(400);
                 return -1;
             }
