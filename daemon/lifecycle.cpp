@@ -142,7 +142,8 @@ private:
         impatience.join();
         if (abandoned_) return exit_abandoned;
         const auto drained_for = std::chrono::steady_clock::now() - drain_began_;
-        log_.stop(line_of(EventKind::stopped, "", {code, milliseconds(drained_for)}));  // I1
+        log_.stop(line_of(EventKind::stopped, code == 0 ? "ended as asked" : "ended after a failure",
+                          {code, milliseconds(drained_for)}));  // I1
         return code;
     }
 

@@ -71,7 +71,7 @@ int run(const config::CommandLine& command, const config::Configuration& configu
     if (!runtime) {
         const int code = refuse(runtime.error());
         (*log)->write(daemon::line_of(rt::EventKind::start_failed, runtime.error().message, {code}));
-        (*log)->stop(daemon::line_of(rt::EventKind::stopped, "", {code, 0}));
+        (*log)->stop(daemon::line_of(rt::EventKind::stopped, "ended after a failure", {code, 0}));
         return code;
     }
     daemon::LifecycleOptions options;

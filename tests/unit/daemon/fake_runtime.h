@@ -1,0 +1,89 @@
+// fake_runtime.h: a runtime without executors, whose life a test writes down beforehand.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "runtime/runtime.h"
+
+namespace umbel::daemon {
+
+class FakeRuntime final : public rt::Runtime {
+public:
+    // What it does; set before it is handed over.
+    rt::Result<void> start_result;
+    rt::RuntimeState state_after_start = rt::RuntimeState::ready;
+    rt::Error failure_reason;
+    std::vector<std::pair<std::string, std::string>> announced;
+    int looks_until_ready = 0;      // calls of state() that say `starting`
+    int looks_until_drained = 0;    // calls of drained() that say no; -1: never of itself
+    bool cancel_helps = true;       // after cancel_operations(), drained() says yes
+    std::function<void()> on_stop;  // called in stop()
+
+    // What was done to it, in order.
+    std::vector<std::string> calls;
+
+    void report(rt::EventKind kind, std::int64_t time_ns, std::string text, rt::Level level = rt::Level::info) {
+        const std::lock_guard lock(mutex_);
+        rt::LogRecord record;
+        record.event.kind = kind;
+        record.event.level = level;
+        record.event.time_ns = time_ns;
+        record.text = std::move(text);
+        records_.push_back(std::move(record));
+    }
+    void drop(std::uint64_t events) {
+        // relaxed: a counter of its own.
+        dropped_.fetch_add(events, std::memory_order_relaxed);
+    }
+
+    rt::Result<void> start() override {
+        calls.emplace_back("start");
+        return start_result;
+    }
+    rt::RuntimeState state() const override {
+        return looks_++ < looks_until_ready ? rt::RuntimeState::starting : state_after_start;
+    }
+    rt::Error failure() const override { return failure_reason; }
+    std::vector<std::pair<std::string, std::string>> announcements() const override { return announced; }
+    void begin_drain() override { calls.emplace_back("begin_drain"); }
+    bool drained() override {
+        if (cancelled_ && cancel_helps) return true;
+        return looks_until_drained >= 0 && looks_until_drained-- == 0;
+    }
+    void cancel_operations() override {
+        calls.emplace_back("cancel_operations");
+        cancelled_ = true;
+    }
+    void stop() override {
+        calls.emplace_back("stop");
+        if (on_stop) on_stop();
+    }
+    std::size_t take_log(const std::function<void(const rt::LogRecord&)>& sink) override {
+        const std::lock_guard lock(mutex_);
+        const std::size_t count = records_.size();
+        for (; !records_.empty(); records_.pop_front()) sink(records_.front());
+        return count;
+    }
+    std::vector<rt::ExecutorCounters> counters() const override {
+        rt::ExecutorCounters counters;
+        counters.events_dropped = dropped_.load(std::memory_order_relaxed);  // relaxed: as in drop()
+        return {counters};
+    }
+
+private:
+    mutable int looks_ = 0;
+    bool cancelled_ = false;
+    std::mutex mutex_;
+    std::deque<rt::LogRecord> records_;
+    std::atomic<std::uint64_t> dropped_{0};
+};
+
+}  // namespace umbel::daemon
