@@ -1,17 +1,9 @@
 #include "runtime/memory/fiber.h"
 
-#include <cxxabi.h>
-
-#include <boost/context/detail/fcontext.hpp>
-#include <cstring>
 #include <exception>
 
 #if defined(UMBEL_FIBER_ASAN)
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#if defined(UMBEL_FIBER_TSAN)
-#include <sanitizer/tsan_interface.h>
 #endif
 
 namespace umbel::rt {
@@ -60,57 +52,6 @@ void Fiber::trampoline(void* from, Fiber* fiber) {
     __tsan_switch_to_fiber(fiber->tsan_executor_, 0);
 #endif
     ctx::jump_fcontext(fiber->context_, fiber);
-}
-
-void Fiber::switch_in() {
-    CHECK(resumable());  // I1, I2
-    state_ = State::running;
-
-    // Valid until we are back: a thread's globals do not move, and the frame below runs on this thread.
-    auto* const globals = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
-    const ExceptionState executors = *globals;  // I3
-    *globals = exceptions_;
-#if defined(UMBEL_FIBER_ASAN)
-    void* executor_fake_stack = nullptr;
-    __sanitizer_start_switch_fiber(&executor_fake_stack, stack_low_, static_cast<std::size_t>(stack_top_ - stack_low_));
-#endif
-#if defined(UMBEL_FIBER_TSAN)
-    tsan_executor_ = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(tsan_fiber_, 0);
-#endif
-
-    const ctx::transfer_t back = ctx::jump_fcontext(context_, this);
-    context_ = back.fctx;
-
-#if defined(UMBEL_FIBER_ASAN)
-    __sanitizer_finish_switch_fiber(executor_fake_stack, nullptr, nullptr);
-#endif
-    exceptions_ = *globals;
-    *globals = executors;  // I3
-
-    if (state_ == State::finished) [[unlikely]] {
-        context_ = nullptr;
-#if defined(UMBEL_FIBER_TSAN)
-        __tsan_destroy_fiber(tsan_fiber_);
-        tsan_fiber_ = nullptr;
-#endif
-    } else {
-        state_ = State::suspended;
-    }
-}
-
-void Fiber::switch_out() {
-    DCHECK(state_ == State::running);  // I1
-#if defined(UMBEL_FIBER_ASAN)
-    __sanitizer_start_switch_fiber(&fake_stack_, executor_stack_, executor_stack_bytes_);
-#endif
-#if defined(UMBEL_FIBER_TSAN)
-    __tsan_switch_to_fiber(tsan_executor_, 0);
-#endif
-    context_ = ctx::jump_fcontext(context_, this).fctx;
-#if defined(UMBEL_FIBER_ASAN)
-    __sanitizer_finish_switch_fiber(fake_stack_, &executor_stack_, &executor_stack_bytes_);
-#endif
 }
 
 void Fiber::abandon() {

@@ -19,11 +19,15 @@
 //   I2  a finished or abandoned fiber is not switched into until it is prepared again
 //   I3  outside switch_in() the thread's exception state and control words are the executor's own
 //
-// Cost.   switch_in + switch_out: about 10 ns together. prepare: some stores on the new stack.
+// Cost.   One way about 8 ns, of which 6 are jump_fcontext. Both are inline: after a switch the processor predicts
+//         every return wrongly (7 ns each), so each call that is left out counts. prepare: some stores on the stack.
 // Not here.  The memory of the stack and its guard: slot.h, slot_store.h. errno: whoever waits must not hold it
 //         across a switch.
 #pragma once
 
+#include <cxxabi.h>
+
+#include <boost/context/detail/fcontext.hpp>
 #include <cstddef>
 #include <cstdint>
 
@@ -42,6 +46,13 @@
 #if __has_feature(thread_sanitizer)
 #define UMBEL_FIBER_TSAN 1
 #endif
+#endif
+
+#if defined(UMBEL_FIBER_ASAN)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(UMBEL_FIBER_TSAN)
+#include <sanitizer/tsan_interface.h>
 #endif
 
 namespace umbel::rt {
@@ -117,5 +128,61 @@ private:
     void* tsan_executor_ = nullptr;
 #endif
 };
+
+inline void Fiber::switch_in() {
+    CHECK(resumable());  // I1, I2
+    state_ = State::running;
+
+    // Valid until we are back: a thread's globals do not move, and the frame below runs on this thread.
+    auto* const globals = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+    // I3. Field by field: one wide load of what was just stored as two words would wait for both to leave the store queue.
+    void* const executors_caught = globals->caught;
+    const unsigned int executors_uncaught = globals->uncaught;
+    globals->caught = exceptions_.caught;
+    globals->uncaught = exceptions_.uncaught;
+#if defined(UMBEL_FIBER_ASAN)
+    void* executor_fake_stack = nullptr;
+    __sanitizer_start_switch_fiber(&executor_fake_stack, stack_low_, static_cast<std::size_t>(stack_top_ - stack_low_));
+#endif
+#if defined(UMBEL_FIBER_TSAN)
+    tsan_executor_ = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(tsan_fiber_, 0);
+#endif
+
+    const boost::context::detail::transfer_t back = boost::context::detail::jump_fcontext(context_, this);
+    context_ = back.fctx;
+
+#if defined(UMBEL_FIBER_ASAN)
+    __sanitizer_finish_switch_fiber(executor_fake_stack, nullptr, nullptr);
+#endif
+    exceptions_.caught = globals->caught;
+    exceptions_.uncaught = globals->uncaught;
+    globals->caught = executors_caught;  // I3
+    globals->uncaught = executors_uncaught;
+
+    if (state_ == State::finished) [[unlikely]] {
+        context_ = nullptr;
+#if defined(UMBEL_FIBER_TSAN)
+        __tsan_destroy_fiber(tsan_fiber_);
+        tsan_fiber_ = nullptr;
+#endif
+    } else {
+        state_ = State::suspended;
+    }
+}
+
+inline void Fiber::switch_out() {
+    DCHECK(state_ == State::running);  // I1
+#if defined(UMBEL_FIBER_ASAN)
+    __sanitizer_start_switch_fiber(&fake_stack_, executor_stack_, executor_stack_bytes_);
+#endif
+#if defined(UMBEL_FIBER_TSAN)
+    __tsan_switch_to_fiber(tsan_executor_, 0);
+#endif
+    context_ = boost::context::detail::jump_fcontext(context_, this).fctx;
+#if defined(UMBEL_FIBER_ASAN)
+    __sanitizer_finish_switch_fiber(fake_stack_, &executor_stack_, &executor_stack_bytes_);
+#endif
+}
 
 }  // namespace umbel::rt
