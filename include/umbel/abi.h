@@ -33,31 +33,31 @@ extern "C" {
 #define UMBEL_EXPORT __attribute__((visibility("default")))
 
 /* Limits. */
-#define UMBEL_STATE_MAX 128u       /* bytes of an actor's inline state, and of what spawn hands it */
-#define UMBEL_MESSAGE_MAX 16384u   /* bytes of one message */
-#define UMBEL_CHAIN_MAX 16u        /* operations of one chain */
-#define UMBEL_BUFFER_MAX 2097152u  /* bytes of one buffer: the largest size class of the I/O heap */
-#define UMBEL_NAME_MAX 63u         /* bytes of a registered name */
+#define UMBEL_STATE_MAX 128u      /* bytes of an actor's inline state, and of what spawn hands it */
+#define UMBEL_MESSAGE_MAX 16384u  /* bytes of one message */
+#define UMBEL_CHAIN_MAX 16u       /* operations of one chain */
+#define UMBEL_BUFFER_MAX 2097152u /* bytes of one buffer: the largest size class of the I/O heap */
+#define UMBEL_NAME_MAX 63u        /* bytes of a registered name */
 
 /* ---- Errors beside -errno ---------------------------------------------------------------------------------------- */
 
 enum {
-    UMBEL_E_IO_HEAP_FULL = -5001,   /* no free span fits; nothing was submitted */
-    UMBEL_E_MAILBOX_FULL = -5002,   /* the receiver's mailbox, or one's own for a completion, has no room */
-    UMBEL_E_NO_ACTOR = -5003,       /* no living actor has this id or name */
-    UMBEL_E_UNSUPPORTED = -5004,    /* neither the kernel nor a fallback can do it */
-    UMBEL_E_DEADLINE = -5005,       /* the operation's deadline passed; it was cancelled */
-    UMBEL_E_INVALID = -5006,        /* an argument is wrong: see the function's contract */
+    UMBEL_E_IO_HEAP_FULL = -5001,    /* no free span fits; nothing was submitted */
+    UMBEL_E_MAILBOX_FULL = -5002,    /* the receiver's mailbox, or one's own for a completion, has no room */
+    UMBEL_E_NO_ACTOR = -5003,        /* no living actor has this id or name */
+    UMBEL_E_UNSUPPORTED = -5004,     /* neither the kernel nor a fallback can do it */
+    UMBEL_E_DEADLINE = -5005,        /* the operation's deadline passed; it was cancelled */
+    UMBEL_E_INVALID = -5006,         /* an argument is wrong: see the function's contract */
     UMBEL_E_TOO_MANY_ACTORS = -5007, /* actors.max is reached */
-    UMBEL_E_TIMEOUT = -5008,        /* nothing came in time */
-    UMBEL_E_NAME_TAKEN = -5009,     /* another living actor has this name */
-    UMBEL_E_NO_MEMORY = -5010       /* the system gave no memory for an actor's context */
+    UMBEL_E_TIMEOUT = -5008,         /* nothing came in time */
+    UMBEL_E_NAME_TAKEN = -5009,      /* another living actor has this name */
+    UMBEL_E_NO_MEMORY = -5010        /* the system gave no memory for an actor's context */
 };
 
 /* ---- Who and what ------------------------------------------------------------------------------------------------ */
 
 typedef uint64_t umbel_actor_id; /* 0: nobody. Never used again after the actor's death. */
-typedef uint64_t umbel_pending;  /* 0: none. A result that a later message fulfils; valid in the actor that submitted. */
+typedef uint64_t umbel_pending; /* 0: none. A result that a later message fulfils; valid in the actor that submitted. */
 
 typedef struct umbel_host umbel_host;
 
@@ -96,14 +96,14 @@ enum {
 
 typedef struct umbel_message {
     uint32_t kind;
-    uint32_t type;          /* USER: the number the sender gave it */
-    umbel_actor_id sender;  /* USER */
-    umbel_pending pending;  /* COMPLETION */
-    int64_t result;         /* COMPLETION: what the system call returned, or an error */
-    uint32_t flags;         /* COMPLETION */
-    uint32_t size;          /* USER: bytes of data */
-    const void* data;       /* USER: lies in Minor A; valid until this actor next receives or awaits; aligned to 16 */
-    umbel_buffer buffer;    /* COMPLETION: the fresh buffer, or the one that was handed over; now the receiver's */
+    uint32_t type;         /* USER: the number the sender gave it */
+    umbel_actor_id sender; /* USER */
+    umbel_pending pending; /* COMPLETION */
+    int64_t result;        /* COMPLETION: what the system call returned, or an error */
+    uint32_t flags;        /* COMPLETION */
+    uint32_t size;         /* USER: bytes of data */
+    const void* data;      /* USER: lies in Minor A; valid until this actor next receives or awaits; aligned to 16 */
+    umbel_buffer buffer;   /* COMPLETION: the fresh buffer, or the one that was handed over; now the receiver's */
 } umbel_message;
 
 /* ---- Operations -------------------------------------------------------------------------------------------------- */
@@ -113,32 +113,32 @@ typedef struct umbel_message {
  * completion. Results are those of the system call of the same name unless said otherwise. */
 enum {
     UMBEL_OP_NOP = 0,
-    UMBEL_OP_OPENAT2 = 1,   /* fd: directory or UMBEL_CWD; data: path; arg: O_… flags (O_CLOEXEC is added); arg2: mode;
+    UMBEL_OP_OPENAT2 = 1,  /* fd: directory or UMBEL_CWD; data: path; arg: O_… flags (O_CLOEXEC is added); arg2: mode;
                                offset: RESOLVE_… flags. Result: a descriptor, owned by the actor. */
-    UMBEL_OP_CLOSE = 2,     /* fd. Ends this actor's receives, accepts, connects and polls on it with -ECANCELED. */
-    UMBEL_OP_READ = 3,      /* fd; length 1 … UMBEL_BUFFER_MAX; offset or UMBEL_AT_POSITION. `into`: the bytes are
+    UMBEL_OP_CLOSE = 2,    /* fd. Ends this actor's receives, accepts, connects and polls on it with -ECANCELED. */
+    UMBEL_OP_READ = 3,     /* fd; length 1 … UMBEL_BUFFER_MAX; offset or UMBEL_AT_POSITION. `into`: the bytes are
                                copied there when the completion is received. `buffer`: read into it, from its start.
                                Neither: a fresh buffer. */
-    UMBEL_OP_WRITE = 4,     /* fd; data or buffer (its first `size` bytes); offset or UMBEL_AT_POSITION */
-    UMBEL_OP_FSYNC = 5,     /* fd; arg: IORING_FSYNC_DATASYNC (1) or 0 */
-    UMBEL_OP_STATX = 6,     /* fd: directory, UMBEL_CWD, or with an empty path the file itself (arg AT_EMPTY_PATH);
+    UMBEL_OP_WRITE = 4,    /* fd; data or buffer (its first `size` bytes); offset or UMBEL_AT_POSITION */
+    UMBEL_OP_FSYNC = 5,    /* fd; arg: IORING_FSYNC_DATASYNC (1) or 0 */
+    UMBEL_OP_STATX = 6,    /* fd: directory, UMBEL_CWD, or with an empty path the file itself (arg AT_EMPTY_PATH);
                                data: path; arg: AT_… flags; arg2: STATX_… mask. `into`: struct statx, 256 B;
                                without it a fresh buffer holds the struct statx. */
-    UMBEL_OP_SOCKET = 7,    /* arg: domain; arg2: type (SOCK_CLOEXEC is added); length: protocol. A descriptor. */
-    UMBEL_OP_BIND = 8,      /* fd; data: struct sockaddr */
-    UMBEL_OP_LISTEN = 9,    /* fd; arg: backlog */
-    UMBEL_OP_ACCEPT = 10,   /* fd; arg: SOCK_… flags (SOCK_CLOEXEC is added). A descriptor. May be UMBEL_OP_MULTI.
+    UMBEL_OP_SOCKET = 7,   /* arg: domain; arg2: type (SOCK_CLOEXEC is added); length: protocol. A descriptor. */
+    UMBEL_OP_BIND = 8,     /* fd; data: struct sockaddr */
+    UMBEL_OP_LISTEN = 9,   /* fd; arg: backlog */
+    UMBEL_OP_ACCEPT = 10,  /* fd; arg: SOCK_… flags (SOCK_CLOEXEC is added). A descriptor. May be UMBEL_OP_MULTI.
                                Ends with -ECANCELED when the daemon drains. */
-    UMBEL_OP_CONNECT = 11,  /* fd; data: struct sockaddr */
-    UMBEL_OP_RECV = 12,     /* fd; length; arg: MSG_… flags. `into`, `buffer` or neither, as READ.
+    UMBEL_OP_CONNECT = 11, /* fd; data: struct sockaddr */
+    UMBEL_OP_RECV = 12,    /* fd; length; arg: MSG_… flags. `into`, `buffer` or neither, as READ.
                                With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
                                executors.buffer_size bytes; result 0 without MORE is the end of the stream. */
-    UMBEL_OP_SEND = 13,     /* fd; data or buffer; arg: MSG_… flags (MSG_NOSIGNAL and MSG_WAITALL are added: the
+    UMBEL_OP_SEND = 13,    /* fd; data or buffer; arg: MSG_… flags (MSG_NOSIGNAL and MSG_WAITALL are added: the
                                result is short only if the connection broke) */
-    UMBEL_OP_SHUTDOWN = 14, /* fd; arg: SHUT_… */
-    UMBEL_OP_POLL = 15,     /* fd; arg: POLL… mask. Result: the events. May be UMBEL_OP_MULTI. */
-    UMBEL_OP_TIMEOUT = 16,  /* offset: nanoseconds from now. Result 0 when they are over. Needs no kernel operation. */
-    UMBEL_OP_CANCEL = 17,   /* offset: the umbel_pending of one operation of this actor. Result: 1, or 0 when it had
+    UMBEL_OP_SHUTDOWN = 14,  /* fd; arg: SHUT_… */
+    UMBEL_OP_POLL = 15,      /* fd; arg: POLL… mask. Result: the events. May be UMBEL_OP_MULTI. */
+    UMBEL_OP_TIMEOUT = 16,   /* offset: nanoseconds from now. Result 0 when they are over. Needs no kernel operation. */
+    UMBEL_OP_CANCEL = 17,    /* offset: the umbel_pending of one operation of this actor. Result: 1, or 0 when it had
                                ended. The victim ends with -ECANCELED or, if it was faster, its own result. */
     UMBEL_OP_CANCEL_FD = 18, /* fd: all of this actor's operations on it. Result: how many were asked to end. */
     UMBEL_OP_CANCEL_ALL = 19, /* all of this actor's other operations. Result: as CANCEL_FD. */
@@ -146,28 +146,28 @@ enum {
 };
 
 enum {
-    UMBEL_OP_MULTI = 1,    /* accept, recv, poll: one submission, many completions */
-    UMBEL_OP_DRAINS = 2,   /* cancelled when the daemon drains: waiting for a request, not answering one */
-    UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
+    UMBEL_OP_MULTI = 1,     /* accept, recv, poll: one submission, many completions */
+    UMBEL_OP_DRAINS = 2,    /* cancelled when the daemon drains: waiting for a request, not answering one */
+    UMBEL_OP_DETACHED = 4,  /* no completion is wanted: its result is dropped, what it brings is freed */
     UMBEL_OP_FIXED_SIZE = 8 /* read, recv, write: all of `length` or an error (MSG_WAITALL for recv) */
 };
 
-#define UMBEL_CWD (-100)                   /* the current directory, as AT_FDCWD */
-#define UMBEL_AT_POSITION (~UINT64_C(0))   /* read or write at the file's own position */
+#define UMBEL_CWD (-100)                 /* the current directory, as AT_FDCWD */
+#define UMBEL_AT_POSITION (~UINT64_C(0)) /* read or write at the file's own position */
 
 typedef struct umbel_operation {
-    uint16_t code;            /* UMBEL_OP_… */
-    uint16_t flags;           /* UMBEL_OP_MULTI … */
+    uint16_t code;  /* UMBEL_OP_… */
+    uint16_t flags; /* UMBEL_OP_MULTI … */
     int32_t fd;
     uint64_t offset;
-    uint64_t deadline_ns;     /* 0: none; else it ends with UMBEL_E_DEADLINE this many nanoseconds from now */
+    uint64_t deadline_ns; /* 0: none; else it ends with UMBEL_E_DEADLINE this many nanoseconds from now */
     uint32_t length;
     uint32_t arg;
     uint32_t arg2;
     uint32_t slice_count;
     const umbel_slice* slices;
-    void* into;               /* must stay valid until the completion has been received */
-    umbel_buffer* buffer;     /* emptied on success: the operation has it now */
+    void* into;           /* must stay valid until the completion has been received */
+    umbel_buffer* buffer; /* emptied on success: the operation has it now */
 } umbel_operation;
 
 /* ---- Actor types ------------------------------------------------------------------------------------------------- */
@@ -175,15 +175,15 @@ typedef struct umbel_operation {
 /* An actor type has static storage in the plugin. Give either `run` (stackful: straight-line code, the actor ends when
  * it returns) or `message` (handler: called for each message, costs only its record in between). */
 typedef struct umbel_actor_type {
-    uint32_t size;           /* sizeof(umbel_actor_type) */
-    uint32_t state_size;     /* bytes of inline state, 0 … UMBEL_STATE_MAX; begins as what spawn was given, then zeros */
-    const char* name;        /* for logs and metrics */
-    uint64_t memory_limit;   /* bytes of each of the eight regions; 0: actors.memory_limit */
+    uint32_t size;         /* sizeof(umbel_actor_type) */
+    uint32_t state_size;   /* bytes of inline state, 0 … UMBEL_STATE_MAX; begins as what spawn was given, then zeros */
+    const char* name;      /* for logs and metrics */
+    uint64_t memory_limit; /* bytes of each of the eight regions; 0: actors.memory_limit */
     void (*run)(umbel_self* self, void* state);
     void (*start)(umbel_self* self, void* state); /* handler, may be null: before the first message */
     void (*message)(umbel_self* self, void* state, umbel_message* message);
     void (*stop)(umbel_self* self, void* state); /* may be null: when it ends, but not when it is abandoned */
-    void* runtime;           /* the runtime's: null */
+    void* runtime;                               /* the runtime's: null */
 } umbel_actor_type;
 
 enum {
@@ -211,7 +211,7 @@ typedef struct umbel_setting {
     const char* default_value; /* as written in a file */
     int64_t min;
     int64_t max;
-    const char* description;   /* one line, with the unit */
+    const char* description; /* one line, with the unit */
 } umbel_setting;
 
 typedef struct umbel_settings umbel_settings; /* the checked values of one plugin's section */
@@ -221,17 +221,17 @@ typedef struct umbel_settings umbel_settings; /* the checked values of one plugi
 enum { UMBEL_MAIN_EVERYWHERE = 0, UMBEL_MAIN_ONCE = 1 };
 
 typedef struct umbel_plugin {
-    uint64_t magic;            /* UMBEL_ABI_MAGIC */
-    uint32_t abi_version;      /* UMBEL_ABI_VERSION */
-    uint32_t descriptor_size;  /* sizeof(umbel_plugin) */
-    uint32_t host_size;        /* sizeof(umbel_host) the plugin was compiled with */
-    uint32_t operation_size;   /* sizeof(umbel_operation) */
-    uint32_t message_size;     /* sizeof(umbel_message) */
-    uint32_t actor_type_size;  /* sizeof(umbel_actor_type) */
-    uint32_t setting_size;     /* sizeof(umbel_setting) */
+    uint64_t magic;           /* UMBEL_ABI_MAGIC */
+    uint32_t abi_version;     /* UMBEL_ABI_VERSION */
+    uint32_t descriptor_size; /* sizeof(umbel_plugin) */
+    uint32_t host_size;       /* sizeof(umbel_host) the plugin was compiled with */
+    uint32_t operation_size;  /* sizeof(umbel_operation) */
+    uint32_t message_size;    /* sizeof(umbel_message) */
+    uint32_t actor_type_size; /* sizeof(umbel_actor_type) */
+    uint32_t setting_size;    /* sizeof(umbel_setting) */
     uint32_t setting_count;
     const umbel_setting* settings;
-    const char* name;          /* as in [plugin.NAME] of the samples; for people */
+    const char* name; /* as in [plugin.NAME] of the samples; for people */
     const char* version;
     const char* description;
     /* [control] Called once before any actor of the plugin. `settings` and `host` live as long as the process.
@@ -243,7 +243,7 @@ typedef struct umbel_plugin {
     /* Spawned by the runtime, on each executor or on one. The plugin is ready when each has called umbel_ready or
      * ended; one that fails before stops the daemon. */
     umbel_actor_type* main;
-    uint32_t main_placement;   /* UMBEL_MAIN_… */
+    uint32_t main_placement; /* UMBEL_MAIN_… */
     uint32_t reserved;
 } umbel_plugin;
 
@@ -251,11 +251,10 @@ typedef struct umbel_plugin {
 extern UMBEL_EXPORT const umbel_plugin umbel_plugin_descriptor;
 
 /* First members of a descriptor: `.magic = …` and so on. */
-#define UMBEL_PLUGIN_HEADER                                                                           \
-    .magic = UMBEL_ABI_MAGIC, .abi_version = UMBEL_ABI_VERSION, .descriptor_size = sizeof(umbel_plugin), \
-    .host_size = sizeof(umbel_host), .operation_size = sizeof(umbel_operation),                       \
-    .message_size = sizeof(umbel_message), .actor_type_size = sizeof(umbel_actor_type),               \
-    .setting_size = sizeof(umbel_setting)
+#define UMBEL_PLUGIN_HEADER                                                                                            \
+    .magic = UMBEL_ABI_MAGIC, .abi_version = UMBEL_ABI_VERSION, .descriptor_size = sizeof(umbel_plugin),               \
+    .host_size = sizeof(umbel_host), .operation_size = sizeof(umbel_operation), .message_size = sizeof(umbel_message), \
+    .actor_type_size = sizeof(umbel_actor_type), .setting_size = sizeof(umbel_setting)
 
 /* ---- What the runtime offers --------------------------------------------------------------------------------------- */
 
@@ -295,7 +294,8 @@ struct umbel_host {
  * succeeded, and a failure ends the rest with -ECANCELED. Streams and cancels cannot be in a chain (UMBEL_E_INVALID), nor
  * what this kernel cannot do itself (UMBEL_E_UNSUPPORTED). out: `count` pendings (0 for a detached one).
  * Returns 0, or an error, and then nothing was submitted. [actor] May wait, for room in the ring (case 3). */
-static inline int umbel_submit(umbel_self* self, const umbel_operation* operations, uint32_t count, umbel_pending* out) {
+static inline int umbel_submit(umbel_self* self, const umbel_operation* operations, uint32_t count,
+                               umbel_pending* out) {
     return self->host->submit(self, operations, count, out);
 }
 
@@ -341,10 +341,14 @@ static inline umbel_actor_id umbel_id(const umbel_self* self) { return self->hos
 
 /* Gives the calling actor a name (1 … UMBEL_NAME_MAX bytes) until it ends. 0, UMBEL_E_NAME_TAKEN, UMBEL_E_INVALID.
  * [actor] */
-static inline int umbel_register_name(umbel_self* self, const char* name) { return self->host->register_name(self, name); }
+static inline int umbel_register_name(umbel_self* self, const char* name) {
+    return self->host->register_name(self, name);
+}
 
 /* Who has this name: an id or 0. [actor] */
-static inline umbel_actor_id umbel_whereis(umbel_self* self, const char* name) { return self->host->whereis(self, name); }
+static inline umbel_actor_id umbel_whereis(umbel_self* self, const char* name) {
+    return self->host->whereis(self, name);
+}
 
 /* Makes the calling actor the owner of a descriptor that another actor opened: it is closed when its owner ends.
  * 0 or UMBEL_E_INVALID. [actor] */
@@ -364,8 +368,10 @@ static inline void umbel_yield(umbel_self* self) { self->host->yield(self); }
 /* Monotonic time in nanoseconds; of the simulation in a simulation. [actor] */
 static inline uint64_t umbel_now(const umbel_self* self) { return self->host->now(self); }
 
-static inline uint32_t umbel_executor(const umbel_self* self) { return self->host->executor(self); }             /* [actor] */
-static inline uint32_t umbel_executor_count(const umbel_self* self) { return self->host->executor_count(self); } /* [actor] */
+static inline uint32_t umbel_executor(const umbel_self* self) { return self->host->executor(self); } /* [actor] */
+static inline uint32_t umbel_executor_count(const umbel_self* self) {
+    return self->host->executor_count(self);
+} /* [actor] */
 
 /* 1 once the daemon has been told to stop. [actor] */
 static inline int umbel_draining(const umbel_self* self) { return self->host->draining(self); }

@@ -11,128 +11,131 @@
 #include <charconv>
 #include <string>
 
-#include "umbel/umbel.h"
+#include "umbel/self.h"
 
-namespace umbel __attribute__((visibility("hidden"))) {
+// Each plugin has its own copy of everything here: nothing of it is exported.
+#pragma GCC visibility push(hidden)
+namespace umbel {
 
-    inline std::optional<endpoint> endpoint::parse(std::string_view text) {
-        const std::size_t colon = text.rfind(':');
-        if (colon == std::string_view::npos) return std::nullopt;
-        std::string host(text.substr(0, colon));
-        const std::string_view digits = text.substr(colon + 1);
-        std::uint16_t port = 0;
-        const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-        if (status != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+inline std::optional<endpoint> endpoint::parse(std::string_view text) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos) return std::nullopt;
+    std::string host(text.substr(0, colon));
+    const std::string_view digits = text.substr(colon + 1);
+    std::uint16_t port = 0;
+    const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (status != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
 
-        endpoint parsed;
-        if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-            host = host.substr(1, host.size() - 2);
-            sockaddr_in6 address{};
-            address.sin6_family = AF_INET6;
-            address.sin6_port = htons(port);
-            if (inet_pton(AF_INET6, host.c_str(), &address.sin6_addr) != 1) return std::nullopt;
-            std::memcpy(&parsed.storage, &address, sizeof address);
-            parsed.size = sizeof address;
-        } else {
-            sockaddr_in address{};
-            address.sin_family = AF_INET;
-            address.sin_port = htons(port);
-            if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) return std::nullopt;
-            std::memcpy(&parsed.storage, &address, sizeof address);
-            parsed.size = sizeof address;
-        }
-        return parsed;
+    endpoint parsed;
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+        host = host.substr(1, host.size() - 2);
+        sockaddr_in6 address{};
+        address.sin6_family = AF_INET6;
+        address.sin6_port = htons(port);
+        if (inet_pton(AF_INET6, host.c_str(), &address.sin6_addr) != 1) return std::nullopt;
+        std::memcpy(&parsed.storage, &address, sizeof address);
+        parsed.size = sizeof address;
+    } else {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) return std::nullopt;
+        std::memcpy(&parsed.storage, &address, sizeof address);
+        parsed.size = sizeof address;
     }
+    return parsed;
+}
 
-    inline std::string endpoint::text() const {
-        std::array<char, INET6_ADDRSTRLEN> host{};
-        if (domain() == AF_INET6) {
-            inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr, host.data(), host.size());
-            return "[" + std::string(host.data()) + "]:" + std::to_string(port());
-        }
-        inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, host.data(), host.size());
-        return std::string(host.data()) + ":" + std::to_string(port());
+inline std::string endpoint::text() const {
+    std::array<char, INET6_ADDRSTRLEN> host{};
+    if (domain() == AF_INET6) {
+        inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr, host.data(), host.size());
+        return "[" + std::string(host.data()) + "]:" + std::to_string(port());
     }
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, host.data(), host.size());
+    return std::string(host.data()) + ":" + std::to_string(port());
+}
 
-    inline result<socket> self::listen_on(const endpoint& address, std::uint32_t backlog, bool shared) {
-        auto listener = await(open_socket(address.domain(), SOCK_STREAM));
-        if (!listener) return listener;
-        (void)set_option(*listener, SOL_SOCKET, SO_REUSEADDR, 1);
-        if (shared) (void)set_option(*listener, SOL_SOCKET, SO_REUSEPORT, 1);
-        (void)set_option(*listener, IPPROTO_TCP, TCP_NODELAY, 1);  // Accepted connections inherit it.
-        if (auto bound = await(bind(*listener, address)); !bound) return std::unexpected(bound.error());
-        if (auto listening = await(listen(*listener, backlog)); !listening) return std::unexpected(listening.error());
-        return listener;
+inline result<socket> self::listen_on(const endpoint& address, std::uint32_t backlog, bool shared) {
+    auto listener = await(open_socket(address.domain(), SOCK_STREAM));
+    if (!listener) return listener;
+    (void)set_option(*listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (shared) (void)set_option(*listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    (void)set_option(*listener, IPPROTO_TCP, TCP_NODELAY, 1);  // Accepted connections inherit it.
+    if (auto bound = await(bind(*listener, address)); !bound) return std::unexpected(bound.error());
+    if (auto listening = await(listen(*listener, backlog)); !listening) return std::unexpected(listening.error());
+    return listener;
+}
+
+inline result<std::vector<socket>> self::listen_everywhere(endpoint& address, std::uint32_t backlog) {
+    {
+        // SO_REUSEPORT would let us in beside another process of this user, and half of the connections would go
+        // there. Without it, bind says whether somebody listens.
+        auto probe = await(open_socket(address.domain(), SOCK_STREAM));
+        if (!probe) return std::unexpected(probe.error());
+        (void)set_option(*probe, SOL_SOCKET, SO_REUSEADDR, 1);
+        if (auto bound = await(bind(*probe, address)); !bound) return std::unexpected(bound.error());
+        if (auto closed = await(close(std::move(*probe))); !closed) return std::unexpected(closed.error());
     }
-
-    inline result<std::vector<socket>> self::listen_everywhere(endpoint & address, std::uint32_t backlog) {
-        {
-            // SO_REUSEPORT would let us in beside another process of this user, and half of the connections would go
-            // there. Without it, bind says whether somebody listens.
-            auto probe = await(open_socket(address.domain(), SOCK_STREAM));
-            if (!probe) return std::unexpected(probe.error());
-            (void)set_option(*probe, SOL_SOCKET, SO_REUSEADDR, 1);
-            if (auto bound = await(bind(*probe, address)); !bound) return std::unexpected(bound.error());
-            if (auto closed = await(close(std::move(*probe))); !closed) return std::unexpected(closed.error());
+    std::vector<socket> listeners;
+    for (std::uint32_t i = 0; i < executor_count(); ++i) {
+        auto listener = listen_on(address, backlog, true);
+        if (!listener) return std::unexpected(listener.error());
+        if (address.port() == 0) {
+            auto actual = local_address(*listener);
+            if (!actual) return std::unexpected(actual.error());
+            address = *actual;
         }
-        std::vector<socket> listeners;
-        for (std::uint32_t i = 0; i < executor_count(); ++i) {
-            auto listener = listen_on(address, backlog, true);
-            if (!listener) return std::unexpected(listener.error());
-            if (address.port() == 0) {
-                auto actual = local_address(*listener);
-                if (!actual) return std::unexpected(actual.error());
-                address = *actual;
-            }
-            listeners.push_back(std::move(*listener));
-        }
-        return listeners;
+        listeners.push_back(std::move(*listener));
     }
+    return listeners;
+}
 
-    /// "cannot listen on 127.0.0.1:80: …", with the likely cause: for self::fail.
-    inline std::string cannot_listen(const endpoint& address, error why) {
-        std::string text = "cannot listen on " + address.text() + ": ";
-        switch (why.code) {
-            case -EADDRINUSE:
-                return text + "address already in use; another process has it";
-            case -EADDRNOTAVAIL:
-                return text + "no interface of this machine has this address";
-            case -EACCES:
-                return text + "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE";
+/// "cannot listen on 127.0.0.1:80: …", with the likely cause: for self::fail.
+inline std::string cannot_listen(const endpoint& address, error why) {
+    std::string text = "cannot listen on " + address.text() + ": ";
+    switch (why.code) {
+        case -EADDRINUSE:
+            return text + "address already in use; another process has it";
+        case -EADDRNOTAVAIL:
+            return text + "no interface of this machine has this address";
+        case -EACCES:
+            return text + "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE";
+        default:
+            return text.append(why.message());
+    }
+}
+
+template <class Each>
+void self::accept_each(const socket& listener, Each&& each) {
+    stream<socket> incoming;
+    while (!draining()) {
+        if (incoming.done()) incoming = accept_many(listener);
+        auto peer = next(incoming);
+        if (peer) {
+            each(std::move(*peer));
+            continue;
+        }
+        switch (peer.error().code) {
+            case -ECANCELED:
+                break;  // The daemon drains.
+            case -EBADF:
+            case -EINVAL:
+            case -ENOTSOCK:
+            case UMBEL_E_INVALID:
+            case UMBEL_E_UNSUPPORTED:
+                fail("cannot accept connections: " + std::string(peer.error().message()));
             default:
-                return text.append(why.message());
-        }
-    }
-
-    template <class Each>
-    void self::accept_each(const socket& listener, Each&& each) {
-        stream<socket> incoming;
-        while (!draining()) {
-            if (incoming.done()) incoming = accept_many(listener);
-            auto peer = next(incoming);
-            if (peer) {
-                each(std::move(*peer));
+                log_warning("cannot accept a connection: " + std::string(peer.error().message()) +
+                            "; trying again in 100 ms");
+                sleep(std::chrono::milliseconds(100));
                 continue;
-            }
-            switch (peer.error().code) {
-                case -ECANCELED:
-                    break;  // The daemon drains.
-                case -EBADF:
-                case -EINVAL:
-                case -ENOTSOCK:
-                case UMBEL_E_INVALID:
-                case UMBEL_E_UNSUPPORTED:
-                    fail("cannot accept connections: " + std::string(peer.error().message()));
-                default:
-                    log_warning("cannot accept a connection: " + std::string(peer.error().message()) +
-                                "; trying again in 100 ms");
-                    sleep(std::chrono::milliseconds(100));
-                    continue;
-            }
-            break;
         }
-        // Sockets handed to actors spawned just now are still this actor's, until those have run.
-        yield();
+        break;
     }
+    // Sockets handed to actors spawned just now are still this actor's, until those have run.
+    yield();
+}
 
 }  // namespace umbel
+#pragma GCC visibility pop

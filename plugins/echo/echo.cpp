@@ -10,11 +10,17 @@
 
 #include "umbel/umbel.h"
 
+using umbel::operator""_KiB;
+
 namespace {
 
 std::string listen_text;  // Written by load, before any actor lives.
 
+void session(umbel::self& me, umbel::socket peer);
+
 void read_settings(const umbel::settings& settings) {
+    // Its buffers are the executor's: what is left are records and mail. Small regions share their page tables.
+    umbel::actor_type<session>.memory_limit = 256_KiB;
     listen_text = settings.text("listen");
     if (!umbel::endpoint::parse(listen_text)) throw std::runtime_error("listen: not an address: " + listen_text);
 }

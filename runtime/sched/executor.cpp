@@ -151,11 +151,17 @@ unsigned Executor::take_completions(unsigned most) {
 // A copy of the CQE goes into its actor's mailbox; the actor becomes runnable if it waits for it.
 void Executor::deliver(Operation& operation, const CompletionMessage& message) {
     ActorContext& context = context_of(operation.owner);
-    context.mark = context.mailbox.push_completion(operation, message);
-    context.mark_generation = context.mailbox.generation();
+    const std::size_t place = context.mailbox.push_completion(operation, message);
     ++counters_.messages;
-    const bool awaited = context.wait == Wait::completion && context.awaited == &operation;
-    if (awaited || context.wait == Wait::message || context.wait == Wait::idle) make_runnable(*context.record);
+    const bool awaited = context.awaited == &operation && operation.unread == 1;
+    // The first of several that come before the actor runs is the next one: a stream's completions keep their order.
+    if (awaited) {
+        context.mark = place;
+        context.mark_generation = context.mailbox.generation();
+    }
+    const bool wakes = (awaited && context.wait == Wait::completion) || context.wait == Wait::message ||
+                       context.wait == Wait::idle;
+    if (wakes) make_runnable(*context.record);
 }
 
 void Executor::expired(Timer& timer) {

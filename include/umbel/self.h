@@ -1,0 +1,523 @@
+// self.h: the door of an actor to the runtime, and how functions and classes become actors. Part of the C++ SDK; include
+// umbel.h.
+//
+// Why.    Straight-line code: every member of `self` reads like a call, and those that wait suspend the actor, not the
+//         thread.
+// Shape.  A stackful actor is a function `void name(umbel::self&, …)`, a handler a class with on_message(self&, message&).
+//         What they are spawned with travels as bytes (detail::carrier), descriptors as numbers that are adopted.
+// Not here.  Contracts: abi.h.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <tuple>
+#include <vector>
+
+#include "umbel/operation.h"
+
+// Each plugin has its own copy of everything here: nothing of it is exported.
+#pragma GCC visibility push(hidden)
+namespace umbel {
+
+// ---- Actors ------------------------------------------------------------------------------------------------------------
+
+namespace detail {
+
+// Thrown by self::exit and self::fail to unwind an actor's own frames; caught by the trampoline below them.
+struct ending {
+    std::string reason;
+};
+
+// What travels to a new actor for an argument: descriptors as numbers, anything else as it is.
+template <class T>
+struct carrier {
+    static_assert(std::is_trivially_copyable_v<T>, "what an actor is spawned with is copied as bytes");
+    using type = T;
+    static T pack(T value) { return value; }
+    static T unpack(umbel_self*, T value) { return value; }
+};
+template <class Kind>
+struct carrier<descriptor<Kind>> {
+    using type = int;
+    static int pack(descriptor<Kind>&& value) { return value.release(); }
+    static descriptor<Kind> unpack(umbel_self* owner, int fd) {
+        umbel_adopt(owner, fd);  // refused for one that no operation opened, which nobody owns; it is used all the same
+        return {owner, fd};
+    }
+};
+
+// What an actor is spawned with, as bytes: std::tuple is not trivially copyable, this is.
+template <class... T>
+struct arguments {};
+template <class First, class... Rest>
+struct arguments<First, Rest...> {
+    First first{};
+    [[no_unique_address]] arguments<Rest...> rest{};
+};
+
+inline arguments<> pack() { return {}; }
+template <class First, class... Rest>
+arguments<typename carrier<First>::type, typename carrier<Rest>::type...> pack(First& first, Rest&... rest) {
+    arguments<typename carrier<First>::type, typename carrier<Rest>::type...> packed;
+    packed.first = carrier<First>::pack(std::move(first));
+    packed.rest = pack(rest...);
+    return packed;
+}
+
+constexpr std::string_view base_name(std::string_view pretty) {
+    // "… [with auto Function = ns::session]" or "… [Function = &ns::session]" → "session"
+    pretty.remove_prefix(pretty.rfind("= ") + 2);
+    if (pretty.ends_with(']')) pretty.remove_suffix(1);
+    const std::size_t colon = pretty.rfind("::");
+    if (colon != std::string_view::npos) pretty.remove_prefix(colon + 2);
+    if (pretty.starts_with('&')) pretty.remove_prefix(1);
+    return pretty;
+}
+template <std::size_t Size>
+struct name_text {
+    char text[Size + 1] = {};
+    constexpr explicit name_text(std::string_view from) {
+        for (std::size_t i = 0; i < Size; ++i) text[i] = from[i];
+    }
+};
+template <auto Function>
+constexpr std::string_view pretty_function() {
+    return __PRETTY_FUNCTION__;
+}
+template <class T>
+constexpr std::string_view pretty_class() {
+    constexpr std::string_view pretty = __PRETTY_FUNCTION__;
+    // GCC appends "; std::string_view = …" behind the class.
+    return pretty.substr(0, pretty.find(';') == std::string_view::npos ? pretty.size() : pretty.find(';'));
+}
+template <auto Function>
+constexpr std::string_view function_name_view() {
+    constexpr std::string_view pretty = pretty_function<Function>();
+    return base_name(pretty.substr(0, pretty.find(';') == std::string_view::npos ? pretty.size() : pretty.find(';')));
+}
+template <auto Function>
+inline constexpr name_text<function_name_view<Function>().size()> function_name{function_name_view<Function>()};
+template <class T>
+inline constexpr name_text<base_name(pretty_class<T>()).size()> class_name{base_name(pretty_class<T>())};
+
+// Runs an actor's code; whatever leaves it ends the actor, here, with no frame of the actor left.
+template <class Body>
+void guarded(umbel_self* raw, Body&& body) {
+    std::string reason;
+    try {
+        body();
+        return;
+    } catch (const ending& end) {
+        reason = end.reason;
+    } catch (const std::exception& failure) {
+        reason = failure.what();
+        if (reason.empty()) reason = "exception without a text";
+    } catch (...) {
+        reason = "exception of an unknown type";
+    }
+    // The runtime never returns here, so the reason must not live in a string that would be leaked.
+    std::array<char, 256> text{};
+    reason.copy(text.data(), text.size() - 1);
+    {
+        std::string().swap(reason);
+    }
+    umbel_exit(raw, text.data());
+}
+
+}  // namespace detail
+
+/// The door of an actor to the runtime. Every member is [actor].
+class self {
+public:
+    explicit self(umbel_self* raw) : raw_(raw) {}
+    self(const self&) = delete;
+    self& operator=(const self&) = delete;
+
+    // -- operations: submit now, have the result later --
+
+    /// Submits an operation. May wait for room in the ring.
+    template <class T>
+    pending<T> submit(operation<T> operation) {
+        umbel_pending id = 0;
+        operation.raw.slices = operation.slices.data();
+        const int status = umbel_submit(raw_, &operation.raw, 1, &id);
+        return {raw_, id, status};
+    }
+    /// Submits a multishot operation: accept, recv or poll.
+    template <class T>
+    stream<T> submit_many(operation<T> operation) {
+        umbel_pending id = 0;
+        operation.raw.flags |= UMBEL_OP_MULTI;
+        operation.raw.slices = operation.slices.data();
+        const int status = umbel_submit(raw_, &operation.raw, 1, &id);
+        return {raw_, id, status};
+    }
+    /// Submits operations as one chain: each begins when the one before it succeeded.
+    template <class... T>
+    std::tuple<pending<T>...> chain(operation<T>... operations) {
+        static_assert(sizeof...(T) <= UMBEL_CHAIN_MAX);
+        ((operations.raw.slices = operations.slices.data()), ...);
+        std::array<umbel_operation, sizeof...(T)> raw{operations.raw...};
+        std::array<umbel_pending, sizeof...(T)> ids{};
+        const int status = umbel_submit(raw_, raw.data(), static_cast<std::uint32_t>(raw.size()), ids.data());
+        return [&]<std::size_t... Index>(std::index_sequence<Index...>) {
+            return std::tuple<pending<T>...>{pending<T>(raw_, ids[Index], status)...};
+        }(std::index_sequence_for<T...>());
+    }
+
+    pending<file> open(std::string_view path, int flags, int directory = UMBEL_CWD, std::uint32_t mode = 0,
+                       std::uint64_t resolve = 0, op_options options = {}) {
+        return submit(op::open(path, flags, directory, mode, resolve, options));
+    }
+    template <class Kind>
+    pending<void> close(descriptor<Kind>&& descriptor) {
+        return submit(op::close(std::move(descriptor)));
+    }
+    pending<buffer> read(const file& from, std::size_t length, std::uint64_t offset = at_position,
+                         op_options options = {}) {
+        return submit(op::read(from, length, offset, options));
+    }
+    pending<std::size_t> read_into(const file& from, std::span<std::byte> into, std::uint64_t offset = at_position,
+                                   op_options options = {}) {
+        return submit(op::read_into(from, into, offset, options));
+    }
+    pending<std::size_t> write(const file& to, std::span<const std::byte> bytes, std::uint64_t offset = at_position,
+                               op_options options = {}) {
+        return submit(op::write(to, bytes, offset, options));
+    }
+    pending<std::size_t> write(const file& to, buffer&& bytes, std::uint64_t offset = at_position,
+                               op_options options = {}) {
+        return submit(op::write(to, bytes, offset, options));
+    }
+    pending<void> sync(const file& of, op_options options = {}) { return submit(op::sync(of, options)); }
+    pending<file_status> status(std::string_view path, int directory = UMBEL_CWD, int flags = 0,
+                                op_options options = {}) {
+        return submit(op::status(path, directory, flags, options));
+    }
+    pending<file_status> status(const file& of, op_options options = {}) { return submit(op::status(of, options)); }
+    pending<socket> open_socket(int domain, int type, int protocol = 0) {
+        return submit(op::open_socket(domain, type, protocol));
+    }
+    pending<void> bind(const socket& unbound, const endpoint& to) { return submit(op::bind(unbound, to)); }
+    pending<void> listen(const socket& bound, std::uint32_t backlog) { return submit(op::listen(bound, backlog)); }
+    pending<socket> accept(const socket& listener, op_options options = {}) {
+        return submit(op::accept(listener, options));
+    }
+    stream<socket> accept_many(const socket& listener, op_options options = {}) {
+        return submit_many(op::accept(listener, options));
+    }
+    pending<void> connect(const socket& from, const endpoint& to, op_options options = {}) {
+        return submit(op::connect(from, to, options));
+    }
+    pending<buffer> recv(const socket& from, std::size_t length, op_options options = {}) {
+        return submit(op::recv(from, length, options));
+    }
+    pending<std::size_t> recv_into(const socket& from, std::span<std::byte> into, op_options options = {}) {
+        return submit(op::recv_into(from, into, options));
+    }
+    /// Everything the peer sends, in buffers as they come; an empty one is the end.
+    stream<buffer> recv_many(const socket& from, op_options options = {}) {
+        return submit_many(op::recv(from, 0, options));
+    }
+    pending<std::size_t> send(const socket& to, std::span<const std::byte> bytes, op_options options = {}) {
+        return submit(op::send(to, bytes, options));
+    }
+    pending<std::size_t> send(const socket& to, std::string_view text, op_options options = {}) {
+        return submit(op::send(to, std::as_bytes(std::span(text)), options));
+    }
+    pending<std::size_t> send(const socket& to, buffer&& bytes, op_options options = {}) {
+        return submit(op::send(to, bytes, options));
+    }
+    pending<void> shutdown(const socket& peer, int how) { return submit(op::shutdown(peer, how)); }
+    pending<std::size_t> poll(int fd, int events, op_options options = {}) {
+        return submit(op::poll(fd, events, options));
+    }
+    stream<std::size_t> poll_many(int fd, int events, op_options options = {}) {
+        return submit_many(op::poll(fd, events, options));
+    }
+    pending<void> timeout(nanoseconds after, op_options options = {}) { return submit(op::timeout(after, options)); }
+    template <class T>
+    pending<std::size_t> cancel(const pending<T>& victim) {
+        return submit(op::cancel(victim.id()));
+    }
+    template <class T>
+    pending<std::size_t> cancel(const stream<T>& victim) {
+        return submit(op::cancel(victim.id()));
+    }
+    pending<std::size_t> cancel_descriptor(int fd) { return submit(op::cancel_descriptor(fd)); }
+    pending<std::size_t> cancel_all() { return submit(op::cancel_all()); }
+
+    // -- waiting --
+
+    /// Waits for a pending's result. Other messages stay in the mailbox.
+    template <class T>
+    result<T> await(pending<T> pending) {
+        if (pending.id_ == 0) return std::unexpected(error{pending.refusal_});
+        umbel_message message;
+        const int status = umbel_await(raw_, std::exchange(pending.id_, 0), UINT64_MAX, &message);
+        if (status < 0) return std::unexpected(error{status});
+        return detail::fulfil<T>(raw_, message);
+    }
+    /// The same, but at most this long: UMBEL_E_TIMEOUT, and the operation goes on.
+    template <class T>
+    result<T> await_within(pending<T>& pending, nanoseconds time) {
+        if (pending.id_ == 0) return std::unexpected(error{pending.refusal_});
+        umbel_message message;
+        const int status = umbel_await(raw_, pending.id_, static_cast<std::uint64_t>(time.count()), &message);
+        if (status < 0) return std::unexpected(error{status});
+        pending.id_ = 0;
+        return detail::fulfil<T>(raw_, message);
+    }
+    /// Waits for the next result of a stream. After the last one (done()): UMBEL_E_INVALID.
+    template <class T>
+    result<T> next(stream<T>& stream) {
+        return next_of(stream, UINT64_MAX);
+    }
+    /// The same, but at most this long: UMBEL_E_TIMEOUT, and the stream goes on.
+    template <class T>
+    result<T> next_within(stream<T>& stream, nanoseconds time) {
+        return next_of(stream, static_cast<std::uint64_t>(time.count()));
+    }
+    /// Waits for any message, in order of arrival.
+    [[nodiscard]] message receive() {
+        umbel_message message;
+        umbel_receive(raw_, UINT64_MAX, &message);
+        return {raw_, message};
+    }
+    /// The same, but at most this long (0: only what is there).
+    [[nodiscard]] std::optional<message> receive_within(nanoseconds timeout) {
+        umbel_message raw;
+        if (umbel_receive(raw_, static_cast<std::uint64_t>(timeout.count()), &raw) < 0) return std::nullopt;
+        return std::optional<message>(std::in_place, raw_, raw);
+    }
+    /// Waits this long.
+    void sleep(nanoseconds time) { (void)await(timeout(time)); }
+    /// Lets the others run first.
+    void yield() { umbel_yield(raw_); }
+
+    // -- other actors --
+
+    /// Sends a copy of `value`.
+    template <class T>
+    result<void> send_to(actor_id to, const T& value) {
+        static_assert(std::is_trivially_copyable_v<T>, "a message is copied as bytes");
+        static_assert(sizeof(T) <= UMBEL_MESSAGE_MAX);
+        return checked(umbel_send(raw_, to.value, message_type_of<T>(), &value, sizeof(T)));
+    }
+    /// Sends a copy of bytes under a number of one's own.
+    result<void> send_to(actor_id to, std::uint32_t type, std::span<const std::byte> bytes) {
+        return checked(umbel_send(raw_, to.value, type, bytes.data(), static_cast<std::uint32_t>(bytes.size())));
+    }
+    /// Spawns a stackful actor that runs `Function(self&, arguments…)`.
+    template <auto Function, class... Arguments>
+    result<actor_id> spawn(Arguments&&... arguments) {
+        return spawn_at<Function>(UMBEL_HERE, std::forward<Arguments>(arguments)...);
+    }
+    template <auto Function, class... Arguments>
+    result<actor_id> spawn_at(int where, Arguments&&... arguments);
+    /// Spawns a handler actor: a Handler made from (self&, arguments…), given each message by on_message.
+    template <class Handler, class... Arguments>
+    result<actor_id> spawn(Arguments&&... arguments) {
+        return spawn_at<Handler>(UMBEL_HERE, std::forward<Arguments>(arguments)...);
+    }
+    template <class Handler, class... Arguments>
+    result<actor_id> spawn_at(int where, Arguments&&... arguments);
+
+    [[nodiscard]] actor_id id() const { return {umbel_id(raw_)}; }
+    result<void> register_name(const std::string& name) { return checked(umbel_register_name(raw_, name.c_str())); }
+    [[nodiscard]] actor_id whereis(const std::string& name) { return {umbel_whereis(raw_, name.c_str())}; }
+
+    /// Ends this actor, normally; its frames are unwound.
+    [[noreturn]] void exit() { throw detail::ending{}; }
+    /// Ends this actor: it has failed, for this reason.
+    [[noreturn]] void fail(std::string reason) {
+        throw detail::ending{reason.empty() ? std::string("failed") : std::move(reason)};
+    }
+
+    // -- surroundings --
+
+    [[nodiscard]] std::uint32_t executor() const { return umbel_executor(raw_); }
+    [[nodiscard]] std::uint32_t executor_count() const { return umbel_executor_count(raw_); }
+    [[nodiscard]] nanoseconds now() const { return nanoseconds(umbel_now(raw_)); }
+    [[nodiscard]] bool draining() const { return umbel_draining(raw_) != 0; }
+    void ready(const std::string& text) { umbel_ready(raw_, text.c_str()); }
+    void log_debug(std::string_view text) { umbel_log(raw_, UMBEL_LOG_DEBUG, text.data(), text.size()); }
+    void log_info(std::string_view text) { umbel_log(raw_, UMBEL_LOG_INFO, text.data(), text.size()); }
+    void log_warning(std::string_view text) { umbel_log(raw_, UMBEL_LOG_WARNING, text.data(), text.size()); }
+    void log_error(std::string_view text) { umbel_log(raw_, UMBEL_LOG_ERROR, text.data(), text.size()); }
+    [[nodiscard]] umbel_self* raw() { return raw_; }
+
+    /// setsockopt with an int.
+    result<void> set_option(const socket& of, int level, int option, int value) {
+        return checked(umbel_set_socket_option(raw_, of.fd(), level, option, value));
+    }
+    /// The address a socket is bound to.
+    result<endpoint> local_address(const socket& of) {
+        endpoint address;
+        std::uint32_t size = sizeof address.storage;
+        const int status = umbel_local_address(raw_, of.fd(), &address.storage, &size);
+        if (status < 0) return std::unexpected(error{status});
+        address.size = static_cast<socklen_t>(size);
+        return address;
+    }
+
+    /// Opens a TCP listener; `shared` lets several listeners have the same address (SO_REUSEPORT).
+    result<socket> listen_on(const endpoint& address, std::uint32_t backlog = 4096, bool shared = false);
+    /// One listener for each executor, all with this address: the kernel spreads the connections over them. Fails
+    /// with EADDRINUSE if somebody else listens there, SO_REUSEPORT or not. Port 0: a free one, put into `address`.
+    result<std::vector<socket>> listen_everywhere(endpoint& address, std::uint32_t backlog = 4096);
+    /// Accepts until the daemon drains, handing each connection to `each(socket)`. What passes by itself (no
+    /// descriptors or memory left, a connection that broke early) is logged and waited out.
+    template <class Each>
+    void accept_each(const socket& listener, Each&& each);
+
+private:
+    template <class T>
+    result<T> next_of(stream<T>& stream, std::uint64_t timeout_ns) {
+        if (stream.id_ == 0) {
+            return std::unexpected(error{stream.refusal_ < 0 ? stream.refusal_ : std::int64_t{UMBEL_E_INVALID}});
+        }
+        umbel_message message;
+        const int status = umbel_await(raw_, stream.id_, timeout_ns, &message);
+        if (status == UMBEL_E_TIMEOUT) return std::unexpected(error{status});
+        if (status < 0 || (message.flags & UMBEL_COMPLETION_MORE) == 0) stream.id_ = 0;
+        if (status < 0) return std::unexpected(error{status});
+        return detail::fulfil<T>(raw_, message);
+    }
+    static result<void> checked(int status) {
+        if (status < 0) return std::unexpected(error{status});
+        return {};
+    }
+
+    umbel_self* raw_;
+};
+
+namespace detail {
+
+// Calls function(parameters…) with each argument turned back into what it was.
+template <class... Parameters>
+struct unpacker;
+template <>
+struct unpacker<> {
+    template <class Function, class... Done>
+    static decltype(auto) call(umbel_self*, const arguments<>&, Function&& function, Done&&... done) {
+        return function(std::forward<Done>(done)...);
+    }
+};
+template <class First, class... Rest>
+struct unpacker<First, Rest...> {
+    template <class Packed, class Function, class... Done>
+    static decltype(auto) call(umbel_self* owner, const Packed& packed, Function&& function, Done&&... done) {
+        return unpacker<Rest...>::call(owner, packed.rest, std::forward<Function>(function),
+                                       std::forward<Done>(done)..., carrier<First>::unpack(owner, packed.first));
+    }
+};
+
+template <class Signature>
+struct stackful;
+template <class... Parameters>
+struct stackful<void (*)(self&, Parameters...)> {
+    using packed = arguments<typename carrier<std::decay_t<Parameters>>::type...>;
+    static_assert(sizeof(packed) <= UMBEL_STATE_MAX, "an actor is spawned with at most UMBEL_STATE_MAX bytes");
+
+    template <auto Function>
+    static void run(umbel_self* raw, void* state) {
+        guarded(raw, [&] {
+            packed arguments;
+            std::memcpy(static_cast<void*>(&arguments), state, sizeof arguments);
+            self me(raw);
+            unpacker<std::decay_t<Parameters>...>::call(
+                raw, arguments, [&](auto&&... values) { Function(me, std::forward<decltype(values)>(values)...); });
+        });
+    }
+    static packed pack_all(std::decay_t<Parameters>... values) { return detail::pack(values...); }
+    // What was packed for an actor that could not be spawned: descriptors are closed.
+    static void drop(umbel_self* raw, const packed& arguments) {
+        unpacker<std::decay_t<Parameters>...>::call(raw, arguments, [](auto&&...) {});
+    }
+};
+
+// The class's constructor arguments are those it is spawned with; they wait in the state until the actor starts.
+template <class Handler, class... Arguments>
+struct handler {
+    using packed = arguments<typename carrier<std::decay_t<Arguments>>::type...>;
+    static_assert(sizeof(Handler) <= UMBEL_STATE_MAX, "a handler's inline state is at most UMBEL_STATE_MAX bytes");
+    static_assert(sizeof(packed) <= UMBEL_STATE_MAX, "an actor is spawned with at most UMBEL_STATE_MAX bytes");
+    static_assert(alignof(Handler) <= 16);
+
+    static void start(umbel_self* raw, void* state) {
+        guarded(raw, [&] {
+            packed arguments;
+            std::memcpy(static_cast<void*>(&arguments), state, sizeof arguments);
+            self me(raw);
+            unpacker<std::decay_t<Arguments>...>::call(raw, arguments, [&](auto&&... values) {
+                ::new (state) Handler(me, std::forward<decltype(values)>(values)...);
+            });
+        });
+    }
+    static void receive(umbel_self* raw, void* state, umbel_message* message) {
+        guarded(raw, [&] {
+            self me(raw);
+            umbel::message received(raw, std::exchange(*message, {}));
+            static_cast<Handler*>(state)->on_message(me, received);
+        });
+    }
+    static void stop(umbel_self*, void* state) { static_cast<Handler*>(state)->~Handler(); }
+    static packed pack_all(std::decay_t<Arguments>... values) { return detail::pack(values...); }
+    static void drop(umbel_self* raw, const packed& arguments) {
+        unpacker<std::decay_t<Arguments>...>::call(raw, arguments, [](auto&&...) {});
+    }
+
+    static inline umbel_actor_type type = {
+        .size = sizeof(umbel_actor_type),
+        .state_size = sizeof(Handler) > sizeof(packed) ? sizeof(Handler) : sizeof(packed),
+        .name = class_name<Handler>.text,
+        .memory_limit = 0,
+        .run = nullptr,
+        .start = start,
+        .message = receive,
+        .stop = stop,
+        .runtime = nullptr};
+};
+
+}  // namespace detail
+
+/// The actor type of a stackful actor's function, for a plugin's `.main` or for tuning its memory_limit.
+template <auto Function>
+inline umbel_actor_type actor_type = {.size = sizeof(umbel_actor_type),
+                                      .state_size = sizeof(typename detail::stackful<decltype(Function)>::packed),
+                                      .name = detail::function_name<Function>.text,
+                                      .memory_limit = 0,
+                                      .run = detail::stackful<decltype(Function)>::template run<Function>,
+                                      .start = nullptr,
+                                      .message = nullptr,
+                                      .stop = nullptr,
+                                      .runtime = nullptr};
+
+template <auto Function, class... Arguments>
+result<actor_id> self::spawn_at(int where, Arguments&&... arguments) {
+    const auto packed = detail::stackful<decltype(Function)>::pack_all(std::forward<Arguments>(arguments)...);
+    actor_id id;
+    const int status = umbel_spawn(raw_, &actor_type<Function>, &packed, sizeof packed, where, &id.value);
+    if (status < 0) {
+        detail::stackful<decltype(Function)>::drop(raw_, packed);
+        return std::unexpected(error{status});
+    }
+    return id;
+}
+
+template <class Handler, class... Arguments>
+result<actor_id> self::spawn_at(int where, Arguments&&... arguments) {
+    using Type = detail::handler<Handler, std::decay_t<Arguments>...>;
+    const auto packed = Type::pack_all(std::forward<Arguments>(arguments)...);
+    actor_id id;
+    const int status = umbel_spawn(raw_, &Type::type, &packed, sizeof packed, where, &id.value);
+    if (status < 0) {
+        Type::drop(raw_, packed);
+        return std::unexpected(error{status});
+    }
+    return id;
+}
+
+}  // namespace umbel
+#pragma GCC visibility pop
