@@ -150,10 +150,14 @@ void Executor::take_completions() {
 // A copy of the CQE goes into its actor's mailbox; the actor becomes runnable if it waits for it.
 void Executor::deliver(Operation& operation, const CompletionMessage& message) {
     ActorContext& context = context_of(operation.owner);
-    context.mark = context.mailbox.push_completion(operation, message);
-    context.mark_generation = context.mailbox.generation();
+    const std::size_t place = context.mailbox.push_completion(operation, message);
     ++counters_.messages;
     const bool awaited = context.wait == Wait::completion && context.awaited == &operation;
+    if (awaited) {
+        // The first one only: a stream's next completion may come before the actor runs, and must not overtake this one.
+        context.mark = place;
+        context.mark_generation = context.mailbox.generation();
+    }
     if (awaited || context.wait == Wait::message || context.wait == Wait::idle) make_runnable(*context.record);
 }
 
