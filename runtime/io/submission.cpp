@@ -172,6 +172,7 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
         }
         plan.multishot = possible && owner.completions_reserved + plan.room <= owner.completions_limit;
         if (!plan.multishot) plan.room = stream_unread_limit + 1;
+        if (!plan.multishot && wanted.code == UMBEL_OP_RECV) plan.buffer = emulated_receive_bytes;
     }
     if (owner.completions_reserved + plan.room > owner.completions_limit) return UMBEL_E_MAILBOX_FULL;
 
@@ -399,7 +400,8 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
                 sqe->flags |= IOSQE_BUFFER_SELECT;
                 sqe->buf_group = BufferPool::group;
             } else {
-                io_uring_prep_recv(sqe, fd, bytes, wanted.length != 0 ? wanted.length : operation.buffer.capacity,
+                const bool whole = operation.is_stream() || wanted.length == 0;  // a stream's length is ours
+                io_uring_prep_recv(sqe, fd, bytes, whole ? operation.buffer.capacity : wanted.length,
                                    static_cast<int>(wanted.arg));
             }
             break;
