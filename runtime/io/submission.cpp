@@ -334,7 +334,13 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
 void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked) {
     ++operation.owner->in_flight;  // S3
     ++figures.in_flight;
-    if (wanted.code == UMBEL_OP_CLOSE) descriptors_.clear(wanted.fd);
+    if (wanted.code == UMBEL_OP_CLOSE) {
+        if (descriptors_.take(wanted.fd, operation.owner->actor)) {
+            operation.marks |= mark_closes_own;
+        } else {
+            descriptors_.clear(wanted.fd);
+        }
+    }
     switch (plan.way) {
         case Plan::Way::kernel: {
             operation.state = OperationState::armed;
@@ -499,7 +505,8 @@ bool Submission::cancel(Operation& operation, std::uint16_t why) {
             finish(operation, result);
             break;
         case OperationState::armed:
-            if (operation.marked(mark_cancelled)) return false;
+            // A close is not to be stopped: the descriptor would stay open, and nobody's.
+            if (operation.marked(mark_cancelled) || operation.code == UMBEL_OP_CLOSE) return false;
             if (!operation.marked(mark_paused)) ask_kernel_to_cancel(operation);
             break;
     }
