@@ -2,8 +2,9 @@
 //
 // Why.    The runtime's layers run unchanged on a simulated kernel; a test needs them put together, driven turn by turn,
 //         looked at in between, and looked at again when everything is over.
-// Shape.  A SimWorld, a Shared, and N Executors. step() gives each executor a turn (sometimes not: an executor may be slow)
-//         and moves the clock when all of them sleep. Everything random is drawn from the world, so one seed is one run.
+// Shape.  A SimWorld, a Shared, and N Executors. step() gives each executor that does not sleep a turn (sometimes not: it may
+//         be slow) and moves the clock when all of them sleep. Who sleeps is woken only by its ring, so that a lost wake
+//         shows. Everything random is drawn from the world, so one seed is one run.
 // Owner.  A test. One simulation at a time: actor types are declared anew for each.
 #pragma once
 
@@ -59,6 +60,7 @@ class Simulation {
 public:
     explicit Simulation(std::uint64_t seed, const SimulationOptions& options = {})
         : world(seed, options.faults), shared(options.runtime, options.executors, 65536, &rt::host_table()) {
+        asleep_.resize(options.executors);
         shared.plugins.push_back(std::make_unique<rt::PluginProgress>());
         shared.plugins.back()->name = "test";
         for (std::size_t i = 0; i < options.executors; ++i) {
@@ -79,13 +81,22 @@ public:
         for (const auto& port : shared.ports) port->command(bits);
     }
 
-    /// A turn for each executor. False when nothing will ever happen again.
+    /// A turn for each executor that is awake. False when nothing will ever happen again.
     bool step() {
-        for (const auto& executor : executors) {
-            if (!world.chance(skipped_turns)) executor->turn();
+        bool all_asleep = true;
+        for (std::size_t i = 0; i < executors.size(); ++i) {
+            rt::Port& port = *shared.ports[i];
+            if (asleep_[i] && rings[i]->asleep()) continue;
+            all_asleep = false;
+            if (world.chance(skipped_turns)) continue;
+            if (asleep_[i]) port.awake();
+            const std::uint64_t sleeps = port.awakenings.load();
+            executors[i]->turn();
+            // The simulated enter() returns where the real one blocks. It sleeps on, for all that others can see.
+            asleep_[i] = port.awakenings.load() != sleeps && rings[i]->asleep() && port.fall_asleep();
         }
         if (++steps % check_every == 0) check_invariants();
-        return !world.all_asleep() || world.advance();
+        return !all_asleep || world.advance();
     }
     /// Steps until done() or nothing happens any more. Whether it is done.
     template <class Done>
@@ -131,6 +142,20 @@ public:
         }
     }
 
+    /// What the executors have reported, one line each; for people who look into a failure.
+    [[nodiscard]] std::string log() {
+        std::string lines;
+        for (const auto& port : shared.ports) {
+            rt::Event event;
+            while (port->events.pop(event)) {
+                lines += std::string(rt::describe(event.kind).name) + " executor " +
+                         std::to_string(rt::index_of(event.executor)) + " actor " + std::to_string(event.actor) + " " +
+                         std::string(event.text.data(), event.text_length) + "\n";
+            }
+        }
+        return lines;
+    }
+
     double skipped_turns = 0.1;
     unsigned check_every = 64;
     unsigned steps = 0;
@@ -140,6 +165,9 @@ public:
     rt::Shared shared;
     std::vector<rt::SimRing*> rings;  // the executors'
     std::vector<std::unique_ptr<rt::Executor>> executors;
+
+private:
+    std::vector<bool> asleep_;  // in its last turn, and nobody has given it another since
 };
 
 }  // namespace umbel::test

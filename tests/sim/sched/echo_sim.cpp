@@ -99,6 +99,7 @@ void one_run(std::uint64_t seed, SimulationOptions options, bool drain_early) {
     simulation.run_until([] { return false; }, 1000);  // What is left of closes and wakes.
     simulation.expect_nothing_left();
     EXPECT_EQ(simulation.sum(&rt::ExecutorCounters::actors_failed), 0u);
+    if (testing::Test::HasFailure()) std::fputs(simulation.log().c_str(), stderr);
 }
 
 // Spec.   Every client gets back exactly its bytes; when it has gone and the daemon has drained, nothing is left: no actor,
