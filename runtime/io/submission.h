@@ -102,6 +102,8 @@ public:
     [[nodiscard]] bool make_buffers(OperationOwner& executor, unsigned count, Bytes size);
     /// The executor's own read of the wake descriptor; armed again by each call.
     void arm_wake(OperationOwner& executor);
+    /// Whether it is in flight: without it nobody can wake the executor.
+    [[nodiscard]] bool wake_armed() const { return wake_ != nullptr && wake_->state == OperationState::armed; }
 
     /// Arms streams and sends cancels for which there was no room before. Once a turn.
     void catch_up();

@@ -414,6 +414,8 @@ void Executor::sleep() {
     }
 
     publish_counters();
+    // It may have been reaped since reap(), or found no room there.
+    submission_.arm_wake(*own_);
     // relaxed: read by the control thread together with the channels, twice (Runtime::drained).
     port_.at_rest.store(at_rest(), std::memory_order_relaxed);
     if (!port_.fall_asleep()) {
@@ -423,7 +425,8 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
-    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty();
+    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty() ||
+                             !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
     port_.awake();
