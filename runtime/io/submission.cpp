@@ -494,6 +494,14 @@ void Submission::finish(Operation& operation, std::int64_t result) {
     ready_.push_back(&operation);
 }
 
+// Of a result that nobody will see. Fresh from accept, open or socket, or never closed: nothing to wait for.
+void Submission::close_now(std::int64_t fd) {
+    if (fd < 0) return;
+    io_uring_sqe sqe{};
+    io_uring_prep_close(&sqe, static_cast<int>(fd));
+    (void)ring_.call(sqe);
+}
+
 bool Submission::cancel(Operation& operation, std::uint16_t why) {
     const std::int64_t result = (why & mark_deadline) != 0 ? std::int64_t{UMBEL_E_DEADLINE} : std::int64_t{-ECANCELED};
     switch (operation.state) {
@@ -643,6 +651,9 @@ void Submission::end(OperationOwner& owner) {
         --owner.in_flight;
         --figures.in_flight;
         unwait(*operation);
+        if (operation->state == OperationState::ready && gives_descriptor(operation->code)) {
+            close_now(static_cast<std::int64_t>(operation->offset));
+        }
         free_buffer(owner, operation->buffer);
         free_record(*operation);
     }

@@ -140,6 +140,7 @@ private:
     void fill(io_uring_sqe* sqe, Operation& operation, const umbel_operation& wanted);
     [[nodiscard]] bool arm_stream(Operation& stream);
     void finish(Operation& operation, std::int64_t result);
+    void close_now(std::int64_t fd);
     bool cancel(Operation& operation, std::uint16_t why);
     void ask_kernel_to_cancel(Operation& operation);
     bool send_cancel(const Operation& operation);
