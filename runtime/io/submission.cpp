@@ -200,6 +200,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
         if (const int error = plan(owner, operations[i], chained, plans[i]); error < 0) {
             return {Outcome::failed, error, {}};
         }
+        // A chain goes no further than what a drain ends.
+        if (i > 0 && plans[i - 1].way == Plan::Way::none) plans[i].way = Plan::Way::none;
         if (plans[i].way == Plan::Way::kernel) {
             ++need.entries;
             need.open_ended += plans[i].open_ended ? 1 : 0;
@@ -235,13 +237,16 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
         if (pendings != nullptr) {
             pendings[i] = (operations[i].flags & UMBEL_OP_DETACHED) != 0 ? 0 : made[i]->pending;
         }
-        begin(*made[i], operations[i], plans[i], chained && i + 1 < operations.size());
+        // The last of a chain that goes to the kernel must not be linked to whatever is submitted next.
+        const bool linked = i + 1 < operations.size() && plans[i + 1].way == Plan::Way::kernel;
+        begin(*made[i], operations[i], plans[i], linked);
     }
     figures.operations += operations.size();
 
     // What waits on a descriptor would wait for ever once it is closed: close(2) does not end it.
-    for (const umbel_operation& closing : operations) {
-        if (closing.code != UMBEL_OP_CLOSE) continue;
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+        const umbel_operation& closing = operations[i];
+        if (closing.code != UMBEL_OP_CLOSE || plans[i].way == Plan::Way::none) continue;
         cancel_matching(owner, [&](const Operation& other) {
             const auto sequence = static_cast<std::uint32_t>(other.pending >> 32);
             return other.fd == closing.fd && other.marked(mark_open_ended) && sequence <= sequence_before;
@@ -334,7 +339,7 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
 void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked) {
     ++operation.owner->in_flight;  // S3
     ++figures.in_flight;
-    if (wanted.code == UMBEL_OP_CLOSE) {
+    if (wanted.code == UMBEL_OP_CLOSE && plan.way != Plan::Way::none) {
         if (descriptors_.take(wanted.fd, operation.owner->actor)) {
             operation.marks |= mark_closes_own;
         } else {
