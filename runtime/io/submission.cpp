@@ -97,6 +97,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
     const bool detached = (wanted.flags & UMBEL_OP_DETACHED) != 0;
     const bool streams = wanted.code == UMBEL_OP_ACCEPT || wanted.code == UMBEL_OP_RECV || wanted.code == UMBEL_OP_POLL;
     if (multi && (!streams || chained || detached)) return UMBEL_E_INVALID;
+    // A stream brings its own buffers, as many as it likes.
+    if (multi && (wanted.into != nullptr || has_buffer(wanted))) return UMBEL_E_INVALID;
     if (!row.takes_data && wanted.slice_count != 0) return UMBEL_E_INVALID;
     if (wanted.slice_count != 0 && wanted.slices == nullptr) return UMBEL_E_INVALID;
     const std::size_t data = data_bytes(wanted);
@@ -199,6 +201,12 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
     for (std::size_t i = 0; i < operations.size(); ++i) {
         if (const int error = plan(owner, operations[i], chained, plans[i]); error < 0) {
             return {Outcome::failed, error, {}};
+        }
+        for (std::size_t before = 0; before < i; ++before) {
+            // Lent once: the first operation has it now.
+            if (has_buffer(operations[i]) && operations[before].buffer == operations[i].buffer) {
+                return {Outcome::failed, UMBEL_E_INVALID, {}};
+            }
         }
         // A chain goes no further than what a drain ends.
         if (i > 0 && plans[i - 1].way == Plan::Way::none) plans[i].way = Plan::Way::none;
