@@ -217,7 +217,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
         room += plans[i].room;
     }
     if (owner.completions_reserved + room > owner.completions_limit) return {Outcome::failed, UMBEL_E_MAILBOX_FULL, {}};
-    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit()) {
+    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit() ||
+        need.open_ended > credits_.open_ended_limit()) {
         return {Outcome::failed, UMBEL_E_INVALID, {}};  // A chain that this ring can never take.
     }
     if (need.entries != 0) {
