@@ -337,10 +337,16 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
             break;
         default: break;
     }
+    std::uint64_t after = wanted.deadline_ns;
     if (plan.way == Plan::Way::timer) {
-        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(wanted.offset, INT64_MAX / 2))));
-    } else if (wanted.deadline_ns != 0) {
-        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(wanted.deadline_ns, INT64_MAX / 2))));
+        after = wanted.offset;
+        if (wanted.deadline_ns != 0 && wanted.deadline_ns < wanted.offset) {
+            after = wanted.deadline_ns;
+            operation.marks |= mark_deadline;
+        }
+    }
+    if (plan.way == Plan::Way::timer || after != 0) {
+        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(after, INT64_MAX / 2))));
     }
     return 0;
 }
@@ -565,7 +571,7 @@ std::int64_t Submission::cancel_for(Operation& request, const umbel_operation& w
 
 void Submission::expired(Operation& operation) {
     if (operation.state == OperationState::timing) {
-        finish(operation, 0);
+        finish(operation, operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE} : 0);
     } else {
         (void)cancel(operation, mark_deadline);
     }
