@@ -22,6 +22,9 @@ constexpr std::uint32_t stream_unread_limit = 64;
 // What an emulated stream (armed one by one) receives into.
 constexpr std::uint32_t emulated_receive_bytes = 16384;
 
+// How long a cancelled operation of a chain is left alone before it is cancelled again.
+constexpr Nanoseconds cancel_again_after = std::chrono::milliseconds(10);
+
 constexpr std::uint8_t no_opcode = 0xff;
 
 // What each UMBEL_OP_… is to the kernel.
@@ -247,8 +250,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
             pendings[i] = (operations[i].flags & UMBEL_OP_DETACHED) != 0 ? 0 : made[i]->pending;
         }
         // The last of a chain that goes to the kernel must not be linked to whatever is submitted next.
-        const bool linked = i + 1 < operations.size() && plans[i + 1].way == Plan::Way::kernel;
-        begin(*made[i], operations[i], plans[i], linked);
+        const bool to_next = i + 1 < operations.size() && plans[i + 1].way == Plan::Way::kernel;
+        begin(*made[i], operations[i], plans[i], {.to_previous = i > 0, .to_next = to_next});
     }
     figures.operations += operations.size();
 
@@ -351,7 +354,7 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
     return 0;
 }
 
-void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked) {
+void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, Link link) {
     ++operation.owner->in_flight;  // S3
     ++figures.in_flight;
     if (wanted.code == UMBEL_OP_CLOSE && plan.way != Plan::Way::none) {
@@ -367,7 +370,8 @@ void Submission::begin(Operation& operation, const umbel_operation& wanted, cons
             credits_.take(plan.open_ended);  // S1
             io_uring_sqe* sqe = ring_.next();
             fill(sqe, operation, wanted);
-            if (linked) sqe->flags |= IOSQE_IO_LINK;
+            if (link.to_next) sqe->flags |= IOSQE_IO_LINK;
+            if (link.to_previous) operation.marks |= mark_linked;
             break;
         }
         case Plan::Way::call: perform(operation, wanted); break;
@@ -527,7 +531,10 @@ bool Submission::cancel(Operation& operation, std::uint16_t why) {
     switch (operation.state) {
         case OperationState::fulfilled:
         case OperationState::ready: return false;
-        case OperationState::timing: finish(operation, result); break;
+        case OperationState::timing:
+            operation.marks &= static_cast<std::uint16_t>(~mark_deadline);  // Its deadline was to come first; it did not.
+            finish(operation, result);
+            break;
         case OperationState::idle:
             unwait(operation);
             finish(operation, result);
@@ -536,6 +543,7 @@ bool Submission::cancel(Operation& operation, std::uint16_t why) {
             // A close is not to be stopped: the descriptor would stay open, and nobody's.
             if (operation.marked(mark_cancelled) || operation.code == UMBEL_OP_CLOSE) return false;
             if (!operation.marked(mark_paused)) ask_kernel_to_cancel(operation);
+            if (operation.marked(mark_linked)) ask_again_later(operation);
             break;
     }
     operation.marks |= static_cast<std::uint16_t>(mark_cancelled | why);
@@ -547,6 +555,13 @@ void Submission::ask_kernel_to_cancel(Operation& operation) {
     if (send_cancel(operation)) return;
     cancels_.push_back(&operation);
     operation.marks |= mark_in_cancels;
+}
+
+// The kernel does not find what has not begun: an operation whose chain has not come to it yet would begin all the same,
+// and nobody would end it.
+void Submission::ask_again_later(Operation& operation) {
+    if (static_cast<Timer&>(operation).linked()) timers_.remove(operation);
+    timers_.add(operation, ring_.clock().now() + cancel_again_after);
 }
 
 bool Submission::send_cancel(const Operation& operation) {
@@ -572,6 +587,10 @@ std::int64_t Submission::cancel_for(Operation& request, const umbel_operation& w
 void Submission::expired(Operation& operation) {
     if (operation.state == OperationState::timing) {
         finish(operation, operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE} : 0);
+    } else if (operation.marked(mark_cancelled)) {
+        if (!operation.marked(mark_linked)) return;
+        if (!operation.marked(mark_in_cancels)) ask_kernel_to_cancel(operation);
+        ask_again_later(operation);
     } else {
         (void)cancel(operation, mark_deadline);
     }

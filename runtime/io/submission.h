@@ -135,7 +135,11 @@ private:
     [[nodiscard]] int plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const;
     [[nodiscard]] int make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                            Operation*& made);
-    void begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked);
+    struct Link {
+        bool to_previous = false;
+        bool to_next = false;
+    };
+    void begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, Link link);
     void perform(Operation& operation, const umbel_operation& wanted);
     void fill(io_uring_sqe* sqe, Operation& operation, const umbel_operation& wanted);
     [[nodiscard]] bool arm_stream(Operation& stream);
@@ -143,6 +147,7 @@ private:
     void close_now(std::int64_t fd);
     bool cancel(Operation& operation, std::uint16_t why);
     void ask_kernel_to_cancel(Operation& operation);
+    void ask_again_later(Operation& operation);
     bool send_cancel(const Operation& operation);
     std::int64_t cancel_for(Operation& request, const umbel_operation& wanted);
     void unwait(Operation& operation);

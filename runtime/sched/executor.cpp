@@ -86,6 +86,7 @@ void Executor::shut_down() {
         submission_.catch_up();
         enter(1, std::chrono::milliseconds(10));
         take_completions();
+        timers_.expire(ring_->clock().now(), [this](Timer& timer) { expired(timer); });
     }
     publish_counters();
     report(EventKind::executor_stopped, 0, nullptr,
