@@ -322,6 +322,7 @@ bool Executor::spawn_main(umbel_actor_type& declared, std::size_t plugin) {
     record->is_main = true;
     record->state_bytes.fill(std::byte{0});
     record->state = ActorState::runnable;
+    mains_.push_back(record->id);
     runnable_.push_back(record);
     return true;
 }

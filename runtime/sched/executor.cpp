@@ -132,10 +132,16 @@ void Executor::begin_drain() {
         submission_.cancel_matching(*context, [](const Operation& operation) {
             return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
         });
-        ActorRecord* record = context->record;
-        if (record == nullptr || !record->is_main) continue;
+    }
+    for (const ActorId main : mains_) {
+        ActorRecord* record = shared_.directory.find(main);
+        if (record == nullptr) continue;
+        // It may be dormant, or not have run yet.
+        ActorContext* context = record->context != nullptr ? record->context : lease(*record);
+        if (context == nullptr) continue;
         context->mailbox.push_notice(UMBEL_MESSAGE_DRAIN);
-        if (context->wait == Wait::message || context->wait == Wait::idle) make_runnable(*record);
+        const bool waits = context->wait == Wait::message || context->wait == Wait::idle;
+        if (waits || record->state == ActorState::dormant) make_runnable(*record);
     }
 }
 
