@@ -166,8 +166,8 @@ typedef struct umbel_operation {
     uint32_t arg2;
     uint32_t slice_count;
     const umbel_slice* slices;
-    void* into;           /* must stay valid until the completion has been received */
-    umbel_buffer* buffer; /* emptied on success: the operation has it now */
+    void* into;               /* must stay valid until the completion has been received; not of a stream */
+    umbel_buffer* buffer;     /* emptied on success: the operation has it now; not of a stream, once in a chain */
 } umbel_operation;
 
 /* ---- Actor types ------------------------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 //
 // Invariants (check_invariants())
 //   I1  entries lie one behind the other in [head, tail), each a multiple of 16 B; the first one is unread
-//   I2  user_bytes ≤ a quarter of the region; room for a reserved completion is never refused
+//   I2  user_bytes ≤ a quarter of the region, but the largest message always fits an empty mailbox; room for a reserved completion is never refused
 //   I3  unread == 0 if and only if head == tail == 0
 //
 // Cost.   push, take: a copy of the entry. A search from the front: O(entries passed); one who waits for a completion is
@@ -19,6 +19,7 @@
 // Not here.  Where a message that is read lives: ActorContext::read (Minor A).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -49,7 +50,10 @@ public:
     static constexpr std::uint32_t completion_bytes = sizeof(MailboxEntry) + (sizeof(CompletionMessage) + 15) / 16 * 16;
     static constexpr std::size_t none = SIZE_MAX;
 
-    Mailbox(std::byte* region, Bytes size) : base_(region), capacity_(size.count) {}
+    Mailbox(std::byte* region, Bytes size)
+        : base_(region),
+          capacity_(size.count),
+          user_limit_(std::max<std::size_t>(capacity_ / 4, entry_bytes(UMBEL_MESSAGE_MAX))) {}
 
     /// How many completions may be reserved.
     [[nodiscard]] std::uint32_t completions_limit() const {
@@ -59,7 +63,7 @@ public:
     /// Puts a user message in. False if it has no room.
     [[nodiscard]] bool push_user(umbel_actor_id sender, std::uint32_t type, const void* data, std::uint32_t bytes) {
         const std::uint32_t size = entry_bytes(bytes);
-        if (user_bytes_ + size > capacity_ / 4) return false;  // I2
+        if (user_bytes_ + size > user_limit_) return false;  // I2
         MailboxEntry* entry = append(size);
         *entry = {size, UMBEL_MESSAGE_USER, 0, type, bytes, sender, nullptr};
         if (bytes != 0) std::memcpy(entry->body(), data, bytes);
@@ -67,7 +71,7 @@ public:
         return true;
     }
     /// Whether push_user of so many bytes would succeed.
-    [[nodiscard]] bool has_room(std::uint32_t bytes) const { return user_bytes_ + entry_bytes(bytes) <= capacity_ / 4; }
+    [[nodiscard]] bool has_room(std::uint32_t bytes) const { return user_bytes_ + entry_bytes(bytes) <= user_limit_; }
 
     /// Puts a completion in; its room was reserved at submission.
     /// Returns: where it lies, for find(), until generation() changes.
@@ -137,7 +141,7 @@ public:
         CHECK(position == tail_);
         CHECK(unread == unread_);
         CHECK(user == user_bytes_);
-        CHECK(user_bytes_ <= capacity_ / 4);                // I2
+        CHECK(user_bytes_ <= user_limit_);                  // I2
         CHECK((unread_ == 0) == (head_ == 0 && tail_ == 0));  // I3
         if (unread_ != 0) CHECK(at(head_).kind != 0);        // I1
     }
@@ -153,7 +157,7 @@ private:
     MailboxEntry* append(std::uint32_t size) {
         if (tail_ >= tidy_at && (tail_ + size > capacity_ || live_bytes_bound() < tail_ / 4)) [[unlikely]]
             tidy();
-        CHECK(tail_ + size <= capacity_);  // I2: limits leave a quarter of the region free
+        CHECK(tail_ + size <= capacity_);  // I2: limits leave almost a quarter of the region free
         auto* entry = reinterpret_cast<MailboxEntry*>(base_ + tail_);
         tail_ += size;
         ++unread_;
@@ -179,6 +183,7 @@ private:
 
     std::byte* base_;
     std::size_t capacity_;
+    std::size_t user_limit_;
     std::size_t head_ = 0;
     std::size_t tail_ = 0;
     std::size_t unread_ = 0;

@@ -26,6 +26,7 @@ bool Completion::settle(Operation& operation, int result, std::uint32_t flags, C
         submission_.unwait(operation);
     }
     message.result = result;
+    if (operation.marked(mark_closes_own) && result == -ECANCELED) take_back(operation);
     if ((flags & IORING_CQE_F_BUFFER) != 0) {
         const std::uint32_t id = flags >> IORING_CQE_BUFFER_SHIFT;
         message.buffer = submission_.buffers_->take(id, result > 0 ? static_cast<std::uint32_t>(result) : 0, owner);
@@ -137,6 +138,14 @@ void Completion::discard(Operation& operation, CompletionMessage& message) {
     submission_.descriptors_.clear(fd);
     io_uring_sqe sqe{};
     io_uring_prep_close(&sqe, fd);
+    (void)submission_.ring_.call(sqe);
+}
+
+// A close whose chain failed before it: the descriptor is open still (C2).
+void Completion::take_back(Operation& close) {
+    if (!close.owner->dead) return own_descriptor(close, close.fd);
+    io_uring_sqe sqe{};
+    io_uring_prep_close(&sqe, close.fd);
     (void)submission_.ring_.call(sqe);
 }
 

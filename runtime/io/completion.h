@@ -82,6 +82,7 @@ private:
     [[nodiscard]] bool settle_stream(Operation& operation, bool more, CompletionMessage& message);
     [[nodiscard]] bool settle_last(Operation& operation, CompletionMessage& message);
     void discard(Operation& operation, CompletionMessage& message);
+    void take_back(Operation& close);
     void own_descriptor(Operation& operation, std::int64_t result);
 
     Submission& submission_;

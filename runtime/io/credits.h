@@ -54,6 +54,7 @@ public:
 
     [[nodiscard]] unsigned used() const { return used_; }
     [[nodiscard]] unsigned limit() const { return limit_; }
+    [[nodiscard]] unsigned open_ended_limit() const { return open_ended_limit_; }
 
 private:
     unsigned reserve_;

@@ -56,6 +56,8 @@ enum OperationMark : std::uint16_t {
     mark_open_ended = 64,  // Waits for the world: counted against that share of the credits.
     mark_copied = 128,     // The buffer is our copy of the author's bytes: freed at once, not handed back.
     mark_handed = 256,     // The buffer is the author's: handed back whatever the result.
+    mark_linked = 1024,    // Waits in the kernel for the operation before it in its chain.
+    mark_closes_own = 512,  // A close of a descriptor that was its owner's, and is again if it does not come to that.
 };
 
 struct Operation : ListHook<OwnerTag>, ListHook<PendingTag>, Timer {

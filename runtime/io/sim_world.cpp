@@ -358,6 +358,11 @@ void SimWorld::start(std::unique_ptr<Operation> started) {
         case IORING_OP_LINK_TIMEOUT:  // With no operation before it in its chain.
             complete(op, -EINVAL);
             return;
+        case IORING_OP_ASYNC_CANCEL:
+            // The kernel carries it out where it is submitted: it cannot meet an operation that comes after it in the
+            // queue and has the same user_data.
+            attempt(op);
+            return;
         default:
             break;
     }

@@ -22,6 +22,9 @@ constexpr std::uint32_t stream_unread_limit = 64;
 // What an emulated stream (armed one by one) receives into.
 constexpr std::uint32_t emulated_receive_bytes = 16384;
 
+// How long a cancelled operation of a chain is left alone before it is cancelled again.
+constexpr Nanoseconds cancel_again_after = std::chrono::milliseconds(10);
+
 constexpr std::uint8_t no_opcode = 0xff;
 
 // What each UMBEL_OP_… is to the kernel.
@@ -97,6 +100,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
     const bool detached = (wanted.flags & UMBEL_OP_DETACHED) != 0;
     const bool streams = wanted.code == UMBEL_OP_ACCEPT || wanted.code == UMBEL_OP_RECV || wanted.code == UMBEL_OP_POLL;
     if (multi && (!streams || chained || detached)) return UMBEL_E_INVALID;
+    // A stream brings its own buffers, as many as it likes.
+    if (multi && (wanted.into != nullptr || has_buffer(wanted))) return UMBEL_E_INVALID;
     if (!row.takes_data && wanted.slice_count != 0) return UMBEL_E_INVALID;
     if (wanted.slice_count != 0 && wanted.slices == nullptr) return UMBEL_E_INVALID;
     const std::size_t data = data_bytes(wanted);
@@ -172,6 +177,7 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
         }
         plan.multishot = possible && owner.completions_reserved + plan.room <= owner.completions_limit;
         if (!plan.multishot) plan.room = stream_unread_limit + 1;
+        if (!plan.multishot && wanted.code == UMBEL_OP_RECV) plan.buffer = emulated_receive_bytes;
     }
     if (owner.completions_reserved + plan.room > owner.completions_limit) return UMBEL_E_MAILBOX_FULL;
 
@@ -208,6 +214,14 @@ Submission::Verdict Submission::submit_planned(OperationOwner& owner, std::span<
         if (const int error = plan(owner, operations[i], chained, plans[i]); error < 0) {
             return {Outcome::failed, error, {}};
         }
+        for (std::size_t before = 0; before < i; ++before) {
+            // Lent once: the first operation has it now.
+            if (has_buffer(operations[i]) && operations[before].buffer == operations[i].buffer) {
+                return {Outcome::failed, UMBEL_E_INVALID, {}};
+            }
+        }
+        // A chain goes no further than what a drain ends.
+        if (i > 0 && plans[i - 1].way == Plan::Way::none) plans[i].way = Plan::Way::none;
         if (plans[i].way == Plan::Way::kernel) {
             ++need.entries;
             need.open_ended += plans[i].open_ended ? 1 : 0;
@@ -215,7 +229,8 @@ Submission::Verdict Submission::submit_planned(OperationOwner& owner, std::span<
         room += plans[i].room;
     }
     if (owner.completions_reserved + room > owner.completions_limit) return {Outcome::failed, UMBEL_E_MAILBOX_FULL, {}};
-    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit()) {
+    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit() ||
+        need.open_ended > credits_.open_ended_limit()) {
         return {Outcome::failed, UMBEL_E_INVALID, {}};  // A chain that this ring can never take.
     }
     if (need.entries != 0) {
@@ -243,13 +258,16 @@ Submission::Verdict Submission::submit_planned(OperationOwner& owner, std::span<
         if (pendings != nullptr) {
             pendings[i] = (operations[i].flags & UMBEL_OP_DETACHED) != 0 ? 0 : made[i]->pending;
         }
-        begin(*made[i], operations[i], plans[i], chained && i + 1 < operations.size());
+        // The last of a chain that goes to the kernel must not be linked to whatever is submitted next.
+        const bool to_next = i + 1 < operations.size() && plans[i + 1].way == Plan::Way::kernel;
+        begin(*made[i], operations[i], plans[i], {.to_previous = i > 0, .to_next = to_next});
     }
     figures.operations += operations.size();
 
     // What waits on a descriptor would wait for ever once it is closed: close(2) does not end it.
-    for (const umbel_operation& closing : operations) {
-        if (closing.code != UMBEL_OP_CLOSE) continue;
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+        const umbel_operation& closing = operations[i];
+        if (closing.code != UMBEL_OP_CLOSE || plans[i].way == Plan::Way::none) continue;
         cancel_matching(owner, [&](const Operation& other) {
             const auto sequence = static_cast<std::uint32_t>(other.pending >> 32);
             return other.fd == closing.fd && other.marked(mark_open_ended) && sequence <= sequence_before;
@@ -331,25 +349,38 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
             break;
         default: break;
     }
+    std::uint64_t after = wanted.deadline_ns;
     if (plan.way == Plan::Way::timer) {
-        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(wanted.offset, INT64_MAX / 2))));
-    } else if (wanted.deadline_ns != 0) {
-        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(wanted.deadline_ns, INT64_MAX / 2))));
+        after = wanted.offset;
+        if (wanted.deadline_ns != 0 && wanted.deadline_ns < wanted.offset) {
+            after = wanted.deadline_ns;
+            operation.marks |= mark_deadline;
+        }
+    }
+    if (plan.way == Plan::Way::timer || after != 0) {
+        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(after, INT64_MAX / 2))));
     }
     return 0;
 }
 
-void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked) {
+void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, Link link) {
     ++operation.owner->in_flight;  // S3
     ++figures.in_flight;
-    if (wanted.code == UMBEL_OP_CLOSE) descriptors_.clear(wanted.fd);
+    if (wanted.code == UMBEL_OP_CLOSE && plan.way != Plan::Way::none) {
+        if (descriptors_.take(wanted.fd, operation.owner->actor)) {
+            operation.marks |= mark_closes_own;
+        } else {
+            descriptors_.clear(wanted.fd);
+        }
+    }
     switch (plan.way) {
         case Plan::Way::kernel: {
             operation.state = OperationState::armed;
             credits_.take(plan.open_ended);  // S1
             io_uring_sqe* sqe = ring_.next();
             fill(sqe, operation, wanted);
-            if (linked) sqe->flags |= IOSQE_IO_LINK;
+            if (link.to_next) sqe->flags |= IOSQE_IO_LINK;
+            if (link.to_previous) operation.marks |= mark_linked;
             break;
         }
         case Plan::Way::call: perform(operation, wanted); break;
@@ -408,7 +439,8 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
                 sqe->flags |= IOSQE_BUFFER_SELECT;
                 sqe->buf_group = BufferPool::group;
             } else {
-                io_uring_prep_recv(sqe, fd, bytes, wanted.length != 0 ? wanted.length : operation.buffer.capacity,
+                const bool whole = operation.is_stream() || wanted.length == 0;  // a stream's length is ours
+                io_uring_prep_recv(sqe, fd, bytes, whole ? operation.buffer.capacity : wanted.length,
                                    static_cast<int>(wanted.arg));
             }
             break;
@@ -440,6 +472,8 @@ bool Submission::arm_stream(Operation& stream) {
         const SpanId span = owner.io_heap.allocate(IoHeapKey(), emulated_receive_bytes);
         if (span == SpanId::none) {
             unwait(stream);
+            // Its own unread buffers fill the heap: it goes on when one has been read.
+            if (stream.unread > 0) return true;
             finish(stream, UMBEL_E_IO_HEAP_FULL);
             return true;
         }
@@ -495,19 +529,32 @@ void Submission::finish(Operation& operation, std::int64_t result) {
     ready_.push_back(&operation);
 }
 
+// Of a result that nobody will see. Fresh from accept, open or socket, or never closed: nothing to wait for.
+void Submission::close_now(std::int64_t fd) {
+    if (fd < 0) return;
+    io_uring_sqe sqe{};
+    io_uring_prep_close(&sqe, static_cast<int>(fd));
+    (void)ring_.call(sqe);
+}
+
 bool Submission::cancel(Operation& operation, std::uint16_t why) {
     const std::int64_t result = (why & mark_deadline) != 0 ? std::int64_t{UMBEL_E_DEADLINE} : std::int64_t{-ECANCELED};
     switch (operation.state) {
         case OperationState::fulfilled:
         case OperationState::ready: return false;
-        case OperationState::timing: finish(operation, result); break;
+        case OperationState::timing:
+            operation.marks &= static_cast<std::uint16_t>(~mark_deadline);  // Its deadline was to come first; it did not.
+            finish(operation, result);
+            break;
         case OperationState::idle:
             unwait(operation);
             finish(operation, result);
             break;
         case OperationState::armed:
-            if (operation.marked(mark_cancelled)) return false;
+            // A close is not to be stopped: the descriptor would stay open, and nobody's.
+            if (operation.marked(mark_cancelled) || operation.code == UMBEL_OP_CLOSE) return false;
             if (!operation.marked(mark_paused)) ask_kernel_to_cancel(operation);
+            if (operation.marked(mark_linked)) ask_again_later(operation);
             break;
     }
     operation.marks |= static_cast<std::uint16_t>(mark_cancelled | why);
@@ -519,6 +566,13 @@ void Submission::ask_kernel_to_cancel(Operation& operation) {
     if (send_cancel(operation)) return;
     cancels_.push_back(&operation);
     operation.marks |= mark_in_cancels;
+}
+
+// The kernel does not find what has not begun: an operation whose chain has not come to it yet would begin all the same,
+// and nobody would end it.
+void Submission::ask_again_later(Operation& operation) {
+    if (static_cast<Timer&>(operation).linked()) timers_.remove(operation);
+    timers_.add(operation, ring_.clock().now() + cancel_again_after);
 }
 
 bool Submission::send_cancel(const Operation& operation) {
@@ -543,7 +597,11 @@ std::int64_t Submission::cancel_for(Operation& request, const umbel_operation& w
 
 void Submission::expired(Operation& operation) {
     if (operation.state == OperationState::timing) {
-        finish(operation, 0);
+        finish(operation, operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE} : 0);
+    } else if (operation.marked(mark_cancelled)) {
+        if (!operation.marked(mark_linked)) return;
+        if (!operation.marked(mark_in_cancels)) ask_kernel_to_cancel(operation);
+        ask_again_later(operation);
     } else {
         (void)cancel(operation, mark_deadline);
     }
@@ -643,6 +701,9 @@ void Submission::end(OperationOwner& owner) {
         --owner.in_flight;
         --figures.in_flight;
         unwait(*operation);
+        if (operation->state == OperationState::ready && gives_descriptor(operation->code)) {
+            close_now(static_cast<std::int64_t>(operation->offset));
+        }
         free_buffer(owner, operation->buffer);
         free_record(*operation);
     }

@@ -102,6 +102,8 @@ public:
     [[nodiscard]] bool make_buffers(OperationOwner& executor, unsigned count, Bytes size);
     /// The executor's own read of the wake descriptor; armed again by each call.
     void arm_wake(OperationOwner& executor);
+    /// Whether it is in flight: without it nobody can wake the executor.
+    [[nodiscard]] bool wake_armed() const { return wake_ != nullptr && wake_->state == OperationState::armed; }
 
     /// Arms streams and sends cancels for which there was no room before. Once a turn.
     void catch_up();
@@ -135,13 +137,19 @@ private:
     [[nodiscard]] int plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const;
     [[nodiscard]] int make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                            Operation*& made);
-    void begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, bool linked);
+    struct Link {
+        bool to_previous = false;
+        bool to_next = false;
+    };
+    void begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, Link link);
     void perform(Operation& operation, const umbel_operation& wanted);
     void fill(io_uring_sqe* sqe, Operation& operation, const umbel_operation& wanted);
     [[nodiscard]] bool arm_stream(Operation& stream);
     void finish(Operation& operation, std::int64_t result);
+    void close_now(std::int64_t fd);
     bool cancel(Operation& operation, std::uint16_t why);
     void ask_kernel_to_cancel(Operation& operation);
+    void ask_again_later(Operation& operation);
     bool send_cancel(const Operation& operation);
     std::int64_t cancel_for(Operation& request, const umbel_operation& wanted);
     void unwait(Operation& operation);

@@ -226,8 +226,13 @@ void Executor::forget(ActorContext& context, umbel_pending pending) {
 
 int Executor::submit(ActorContext& context, std::span<const umbel_operation> operations, umbel_pending* pendings) {
     spend(context);
+    Nanoseconds now = now_;
+    for (const umbel_operation& operation : operations) {
+        // The turn may have begun long ago, and a time that is over too early is wrong.
+        if (operation.deadline_ns != 0 || operation.code == UMBEL_OP_TIMEOUT) now = ring_->clock().now();
+    }
     for (;;) {
-        const Submission::Verdict verdict = submission_.submit(context, operations, pendings, now_);
+        const Submission::Verdict verdict = submission_.submit(context, operations, pendings, now);
         switch (verdict.outcome) {
             case Submission::Outcome::submitted: return 0;
             case Submission::Outcome::failed: return verdict.error;
@@ -331,6 +336,7 @@ bool Executor::spawn_main(umbel_actor_type& declared, std::size_t plugin) {
     record->is_main = true;
     record->state_bytes.fill(std::byte{0});
     record->state = ActorState::runnable;
+    mains_.push_back(record->id);
     runnable_.push_back(record);
     return true;
 }

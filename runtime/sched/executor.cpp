@@ -87,6 +87,7 @@ void Executor::shut_down() {
         submission_.catch_up();
         enter(1, std::chrono::milliseconds(10));
         (void)take_completions(UINT_MAX);
+        timers_.expire(ring_->clock().now(), [this](Timer& timer) { expired(timer); });
     }
     publish_counters();
     report(EventKind::executor_stopped, 0, nullptr,
@@ -130,10 +131,16 @@ void Executor::begin_drain() {
         submission_.cancel_matching(*context, [](const Operation& operation) {
             return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
         });
-        ActorRecord* record = context->record;
-        if (record == nullptr || !record->is_main) continue;
+    }
+    for (const ActorId main : mains_) {
+        ActorRecord* record = shared_.directory.find(main);
+        if (record == nullptr) continue;
+        // It may be dormant, or not have run yet.
+        ActorContext* context = record->context != nullptr ? record->context : lease(*record);
+        if (context == nullptr) continue;
         context->mailbox.push_notice(UMBEL_MESSAGE_DRAIN);
-        if (context->wait == Wait::message || context->wait == Wait::idle) make_runnable(*record);
+        const bool waits = context->wait == Wait::message || context->wait == Wait::idle;
+        if (waits || record->state == ActorState::dormant) make_runnable(*record);
     }
 }
 
@@ -153,15 +160,13 @@ void Executor::deliver(Operation& operation, const CompletionMessage& message) {
     ActorContext& context = context_of(operation.owner);
     const std::size_t place = context.mailbox.push_completion(operation, message);
     ++counters_.messages;
-    const bool awaited = context.awaited == &operation && operation.unread == 1;
-    // The first of several that come before the actor runs is the next one: a stream's completions keep their order.
+    const bool awaited = context.wait == Wait::completion && context.awaited == &operation;
     if (awaited) {
+        // The first one only: a stream's next completion may come before the actor runs, and must not overtake this one.
         context.mark = place;
         context.mark_generation = context.mailbox.generation();
     }
-    const bool wakes = (awaited && context.wait == Wait::completion) || context.wait == Wait::message ||
-                       context.wait == Wait::idle;
-    if (wakes) make_runnable(*context.record);
+    if (awaited || context.wait == Wait::message || context.wait == Wait::idle) make_runnable(*context.record);
 }
 
 void Executor::expired(Timer& timer) {
@@ -379,7 +384,6 @@ void Executor::end(ActorContext& context) {
 
 void Executor::submit() {
     submission_.catch_up();
-    submission_.arm_wake(*own_);
     publish_mail();
     const bool busy = !runnable_.empty() || !high_priority_.empty() || submission_.has_ready() || ring_->peek() != nullptr;
     if (!busy && !stopping_) {
@@ -440,6 +444,8 @@ void Executor::sleep() {
     }
 
     publish_counters();
+    // It may have been reaped since reap(), or found no room there.
+    submission_.arm_wake(*own_);
     // relaxed: read by the control thread together with the channels, twice (Runtime::drained).
     port_.at_rest.store(at_rest(), std::memory_order_relaxed);
     if (!port_.fall_asleep()) {
@@ -449,7 +455,8 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
-    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty();
+    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty() ||
+                             !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
     port_.awake();

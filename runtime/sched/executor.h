@@ -160,6 +160,7 @@ private:
     RunQueue runnable_;
     std::deque<ActorContext*> parked_;  // wait for room in the ring
     Contexts contexts_;              // leased (E3)
+    std::vector<ActorId> mains_;     // spawned here; told of a drain
     ActorContext* running_ = nullptr;   // E1
     Nanoseconds now_;                // as of this turn's reap()
 
