@@ -86,7 +86,8 @@ struct Submission::Plan {
 };
 
 Submission::Submission(Ring& ring, TimerWheel& timers, DescriptorTable& descriptors)
-    : ring_(ring), timers_(timers), descriptors_(descriptors), credits_(ring.completion_entries()) {}
+    : ring_(ring), timers_(timers), descriptors_(descriptors),
+      credits_(ring.completion_entries(), std::min<unsigned>(ring.submission_entries(), UMBEL_CHAIN_MAX)) {}
 
 // ---- submit: look, allocate, fill in ----------------------------------------------------------------------------------
 
@@ -206,7 +207,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
         room += plans[i].room;
     }
     if (owner.completions_reserved + room > owner.completions_limit) return {Outcome::failed, UMBEL_E_MAILBOX_FULL, {}};
-    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit()) {
+    if (need.entries > ring_.submission_entries() || need.entries > credits_.limit() ||
+        need.open_ended > credits_.open_ended_limit()) {
         return {Outcome::failed, UMBEL_E_INVALID, {}};  // A chain that this ring can never take.
     }
     if (need.entries != 0) {
@@ -252,6 +254,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
 bool Submission::has_room(Need need) const {
     return ring_.can_reserve(need.entries) && credits_.available(need.entries, need.open_ended) && !ring_.overflowed();
 }
+
+bool Submission::waits_for_the_world(Need need) const { return !credits_.share_available(need.open_ended); }
 
 // Allocates the record and its buffer, and copies in what the kernel reads. Undone by freeing both.
 int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
