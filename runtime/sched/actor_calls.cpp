@@ -212,6 +212,7 @@ void Executor::forget(ActorContext& context, umbel_pending pending) {
 
 int Executor::submit(ActorContext& context, std::span<const umbel_operation> operations, umbel_pending* pendings) {
     spend(context);
+    context.parked_number = 0;
     for (;;) {
         const Submission::Verdict verdict = submission_.submit(context, operations, pendings, now_);
         switch (verdict.outcome) {

@@ -111,6 +111,7 @@ private:
     // Parts of run().
     void run_slice(ActorRecord& record);
     void settle(ActorContext& context);
+    void park(ActorContext& context);
     void end(ActorContext& context);
     void make_runnable(ActorRecord& record);
     [[nodiscard]] ActorContext* lease(ActorRecord& record);
@@ -154,7 +155,9 @@ private:
     // Scheduling.
     RunQueue high_priority_;         // resumed after case 3
     RunQueue runnable_;
-    std::deque<ActorContext*> parked_;  // wait for room in the ring
+    std::deque<ActorContext*> parked_;             // wait for room in the ring (case 3), …
+    std::deque<ActorContext*> parked_open_ended_;  // … for operations that wait for the world
+    std::uint64_t parkings_ = 0;
     Contexts contexts_;              // leased (E3)
     ActorContext* running_ = nullptr;   // E1
     Nanoseconds now_;                // as of this turn's reap()
