@@ -469,7 +469,9 @@ void Submission::catch_up() {
 
 int Submission::flush() {
     ++figures.enters;
-    return ring_.enter(0, Nanoseconds(0));
+    const int result = ring_.enter(0, Nanoseconds(0));
+    if (ring_.overflowed()) ++figures.cq_overflows;
+    return result;
 }
 
 // ---- Ends ---------------------------------------------------------------------------------------------------------------

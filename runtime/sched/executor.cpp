@@ -464,7 +464,10 @@ void Executor::publish_counters() {
     counters_.operations = submission_.figures.operations;
     counters_.operations_in_flight = submission_.figures.in_flight;
     counters_.events_dropped = port_.events.dropped();
-    port_.counters.publish(counters_);
+    ExecutorCounters all = counters_;
+    all.enters += submission_.figures.enters;
+    all.cq_overflows += submission_.figures.cq_overflows;
+    port_.counters.publish(all);
 }
 
 // ---- Reports -----------------------------------------------------------------------------------------------------------------
