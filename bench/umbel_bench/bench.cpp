@@ -7,6 +7,10 @@
 
 namespace umbel::bench {
 
+namespace {
+constexpr unsigned most_complaints = 10;  // lines of the log that are shown
+}  // namespace
+
 Line& Line::add(std::string_view key, std::string_view text) {
     figures_.push_back({std::string(key), std::string(text), true});
     return *this;
@@ -86,8 +90,9 @@ std::string Session::run(const std::function<bool(const rt::Runtime&)>& each_sec
     }
     runtime.stop();
     // An actor that fails says why in the log only.
+    unsigned complaints = 0;
     runtime.take_log([&](const rt::LogRecord& record) {
-        if (record.event.level < rt::Level::warning) return;
+        if (record.event.level < rt::Level::warning || ++complaints > most_complaints) return;
         std::fprintf(stderr, "umbel-bench: %s\n", record.text.c_str());
     });
     for (const rt::ExecutorCounters& one : runtime.counters()) {

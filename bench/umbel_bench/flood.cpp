@@ -265,7 +265,7 @@ private:
         const std::uint64_t position = random() % source_bytes;
         Flight& written = new_flight(Kind::exact, length);
         Flight& read = new_flight(Kind::read, length, position);
-        const std::uint64_t place = place_of(written);
+        const std::uint64_t place = place_of(read);  // free again when it has been read, not before
         submit({&written, &read}, op::write(scratch_, made(length, position), place),
                op::read(scratch_, length, place));
     }
@@ -278,7 +278,7 @@ private:
         Flight& synced = new_flight(Kind::plain);
         Flight& read = new_flight(Kind::read, length, position);
         Flight& last = new_flight(Kind::plain);
-        const std::uint64_t place = place_of(written);
+        const std::uint64_t place = place_of(read);  // free again when it has been read, not before
         submit({&written, &synced, &read, &last}, op::write(scratch_, made(length, position), place),
                op::sync(scratch_), op::read(scratch_, length, place), op::nop());
     }
