@@ -184,7 +184,9 @@ namespace umbel __attribute__((visibility("hidden"))) {
         if constexpr (detail::numbered<T>) {
             return T::message_type;
         } else {
-            return detail::hash(detail::name_of_type<T>());
+            // A constant: otherwise each send and each as<T>() may hash the name, which costs more than the message.
+            constexpr std::uint32_t number = detail::hash(detail::name_of_type<T>());
+            return number;
         }
     }
 
