@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/base/units.h"
+#include "umbel/abi.h"
 
 namespace umbel::rt {
 
@@ -42,6 +43,7 @@ struct PluginOptions {
     std::string path;    // The .so, resolved.
     std::string origin;  // Where the section begins, or its `path` is given.
     std::vector<PluginSetting> settings;
+    const umbel_plugin* builtin = nullptr;  // A descriptor in this program, which is loaded instead of a file.
 };
 
 struct Options {

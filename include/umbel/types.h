@@ -181,7 +181,9 @@ constexpr std::uint32_t message_type_of() {
     if constexpr (detail::numbered<T>) {
         return T::message_type;
     } else {
-        return detail::hash(detail::name_of_type<T>());
+        // A constant: otherwise each send and each as<T>() may hash the name, which costs more than the message.
+        constexpr std::uint32_t number = detail::hash(detail::name_of_type<T>());
+        return number;
     }
 }
 

@@ -107,6 +107,8 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
 bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
     OperationOwner& owner = *operation.owner;
     if (operation.marked(mark_deadline) && message.result == -ECANCELED) message.result = UMBEL_E_DEADLINE;
+    // The kernel reports a timeout that is over as ETIME, even where it counts as success in its chain.
+    if (operation.code == UMBEL_OP_TIMEOUT && message.result == -ETIME) message.result = 0;
     if (message.result >= 0 && gives_descriptor(operation.code)) own_descriptor(operation, message.result);
     if (operation.buffer.data != nullptr) {
         const bool reads = operation.code == UMBEL_OP_READ || operation.code == UMBEL_OP_RECV;

@@ -4,12 +4,14 @@
 //         four times as slow, and multishot operations end by it. So an operation is submitted only when there is room
 //         for its completion: it takes a credit, and gives it back with its terminal CQE.
 // Shape.  Counters. `total` is the completion ring's size. `reserve` of it is for the runtime's own cancels and wakes.
-//         Operations that wait for the world (receive, accept, poll, connect) may take only seven eighths of the rest:
-//         however many idle connections there are, those that are served can still read files and send.
+//         Operations that wait for the world (receive, accept, poll, connect) may take only seven eighths of the rest,
+//         and must leave room for one chain: however many idle connections there are, those that are served can still
+//         read files and send.
 // Owner.  One executor.
 //
 // Invariants
 //   I1  used ≤ total - reserve; open_ended ≤ used
+//   I2  open_ended ≤ open_ended_limit, and any chain without open-ended operations fits beside that
 #pragma once
 
 #include <algorithm>
@@ -21,18 +23,25 @@ namespace umbel::rt {
 
 class Credits {
 public:
-    explicit Credits(unsigned completion_entries)
+    /// longest_chain: operations that may be submitted together.
+    Credits(unsigned completion_entries, unsigned longest_chain)
         : reserve_(std::clamp(completion_entries / 8, 2u, 256u)),
           limit_(completion_entries - reserve_),
-          open_ended_limit_(std::max(1u, limit_ - limit_ / 8)) {}
+          longest_chain_(longest_chain),
+          open_ended_limit_(share_for_open_ended()) {}
 
     [[nodiscard]] bool available(unsigned wanted, unsigned open_ended) const {
-        return used_ + wanted <= limit_ && (open_ended == 0 || open_ended_ + open_ended <= open_ended_limit_);
+        return used_ + wanted <= limit_ && share_available(open_ended);
+    }
+    /// Whether so many open-ended operations fit their share.
+    [[nodiscard]] bool share_available(unsigned open_ended) const {
+        return open_ended == 0 || open_ended_ + open_ended <= open_ended_limit_;
     }
     void take(bool open_ended) {
         ++used_;
         open_ended_ += open_ended ? 1 : 0;
-        DCHECK(used_ <= limit_);  // I1
+        DCHECK(used_ <= limit_);                   // I1
+        DCHECK(open_ended_ <= open_ended_limit_);  // I2
     }
     void give_back(bool open_ended) {
         DCHECK(used_ > 0);
@@ -44,7 +53,7 @@ public:
     [[nodiscard]] bool set_aside(unsigned count) {
         if (count > limit_ / 2) return false;
         limit_ -= count;
-        open_ended_limit_ = std::max(1u, limit_ - limit_ / 8);
+        open_ended_limit_ = share_for_open_ended();
         return true;
     }
 
@@ -57,8 +66,14 @@ public:
     [[nodiscard]] unsigned open_ended_limit() const { return open_ended_limit_; }
 
 private:
+    [[nodiscard]] unsigned share_for_open_ended() const {
+        const unsigned others = std::max(limit_ / 8, longest_chain_);  // I2
+        return others < limit_ ? limit_ - others : 1;
+    }
+
     unsigned reserve_;
     unsigned limit_;
+    unsigned longest_chain_;
     unsigned open_ended_limit_;
     unsigned used_ = 0;
     unsigned open_ended_ = 0;

@@ -89,7 +89,8 @@ struct Submission::Plan {
 };
 
 Submission::Submission(Ring& ring, TimerWheel& timers, DescriptorTable& descriptors)
-    : ring_(ring), timers_(timers), descriptors_(descriptors), credits_(ring.completion_entries()) {}
+    : ring_(ring), timers_(timers), descriptors_(descriptors),
+      credits_(ring.completion_entries(), std::min<unsigned>(ring.submission_entries(), UMBEL_CHAIN_MAX)) {}
 
 // ---- submit: look, allocate, fill in ----------------------------------------------------------------------------------
 
@@ -279,6 +280,8 @@ Submission::Verdict Submission::submit_planned(OperationOwner& owner, std::span<
 bool Submission::has_room(Need need) const {
     return ring_.can_reserve(need.entries) && credits_.available(need.entries, need.open_ended) && !ring_.overflowed();
 }
+
+bool Submission::waits_for_the_world(Need need) const { return !credits_.share_available(need.open_ended); }
 
 // Allocates the record and its buffer, and copies in what the kernel reads. Undone by freeing both.
 int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
@@ -508,7 +511,9 @@ void Submission::catch_up() {
 
 int Submission::flush() {
     ++figures.enters;
-    return ring_.enter(0, Nanoseconds(0));
+    const int result = ring_.enter(0, Nanoseconds(0));
+    if (ring_.overflowed()) ++figures.cq_overflows;
+    return result;
 }
 
 // ---- Ends ---------------------------------------------------------------------------------------------------------------

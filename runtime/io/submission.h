@@ -59,6 +59,8 @@ public:
                                  umbel_pending* pendings, Nanoseconds now);
     /// Whether an attempt that was parked would get further now.
     [[nodiscard]] bool has_room(Need need) const;
+    /// Whether it would not only because open-ended operations have all of their share: others need not wait for it.
+    [[nodiscard]] bool waits_for_the_world(Need need) const;
 
     /// The operation behind a pending, or null if there is none (any more).
     [[nodiscard]] Operation* find(OperationOwner& owner, umbel_pending pending) const;
@@ -120,7 +122,8 @@ public:
 
     struct Figures {
         std::uint64_t operations = 0;
-        std::uint64_t enters = 0;
+        std::uint64_t enters = 0;        // flush()es; the executor counts its own
+        std::uint64_t cq_overflows = 0;  // seen after one
         std::uint64_t in_flight = 0;  // now: the sum of all owners' in_flight
     };
     Figures figures;

@@ -263,6 +263,30 @@ std::vector<umbel_setting> copy_settings(const umbel_plugin& descriptor) {
     return rows;
 }
 
+// What open_plugin() does once there is a descriptor, of which `available` bytes may be read; `what` names it.
+Result<LoadedPlugin> take_descriptor(const PluginOptions& plugin, const umbel_plugin* theirs, std::size_t available,
+                                     const std::string& what) {
+    if (auto fits = check_descriptor(theirs, available); !fits) {  // I2
+        return refuse(plugin, "", what + " does not fit: " + fits.error());
+    }
+    umbel_plugin descriptor{};
+    std::memcpy(&descriptor, theirs, theirs->descriptor_size);
+    if (descriptor.description == nullptr) descriptor.description = "";
+
+    const std::vector<umbel_setting> table = copy_settings(descriptor);
+    auto settings = check_settings(plugin, table);
+    if (!settings) return std::unexpected(settings.error());
+
+    Registry& kept = registry();
+    LoadedPlugin loaded;
+    loaded.name = kept.names.insert(plugin.name).first->c_str();
+    loaded.descriptor = &kept.descriptors.emplace_back(descriptor);
+    loaded.settings = kept.settings.emplace_back(std::move(*settings)).get();
+    loaded.setting_lines = describe_settings(table);
+    loaded.origin = plugin.origin;
+    return loaded;
+}
+
 }  // namespace
 
 Check check_library_file(const std::string& path) {
@@ -361,6 +385,8 @@ Check check_descriptor(const umbel_plugin* descriptor, std::size_t available) {
 }
 
 Result<LoadedPlugin> open_plugin(const PluginOptions& plugin) {
+    if (plugin.builtin != nullptr)
+        return take_descriptor(plugin, plugin.builtin, sizeof(umbel_plugin), "its descriptor");
     if (auto whole = check_library_file(plugin.path); !whole) {  // I1
         return refuse(plugin, ".path", quotation(plugin.path, PATH_MAX) + " " + whole.error());
     }
@@ -399,25 +425,11 @@ Result<LoadedPlugin> open_plugin(const PluginOptions& plugin) {
                           "include/umbel/abi.h; in C++ it must be extern \"C\" and not static)");
     }
     const auto* const theirs = static_cast<const umbel_plugin*>(symbol);
-    if (auto fits = check_descriptor(theirs, symbol_size(symbol)); !fits) {  // I2
-        return refuse(plugin, "", quotation(plugin.path, PATH_MAX) + " does not fit: " + fits.error());
-    }
-    umbel_plugin descriptor{};
-    std::memcpy(&descriptor, theirs, theirs->descriptor_size);
-    if (descriptor.description == nullptr) descriptor.description = "";
-
-    const std::vector<umbel_setting> table = copy_settings(descriptor);
-    auto settings = check_settings(plugin, table);
-    if (!settings) return std::unexpected(settings.error());
-
+    Result<LoadedPlugin> loaded =
+        take_descriptor(plugin, theirs, symbol_size(symbol), quotation(plugin.path, PATH_MAX));
+    if (!loaded) return loaded;
     if (owner == kept.files.end()) kept.files.push_back({status.st_dev, status.st_ino, plugin.name, plugin.origin});
-    LoadedPlugin loaded;
-    loaded.name = kept.names.insert(plugin.name).first->c_str();
-    loaded.descriptor = &kept.descriptors.emplace_back(descriptor);
-    loaded.settings = kept.settings.emplace_back(std::move(*settings)).get();
-    loaded.setting_lines = describe_settings(table);
-    loaded.path = path;
-    loaded.origin = plugin.origin;
+    loaded->path = path;
     return loaded;
 }
 

@@ -4,6 +4,8 @@
 //         a remedy: never a crash, and never a structure read with the wrong layout.
 // Shape.  open_plugin(): look at the file (ELF, whole, ours) before any of it is mapped; dlopen; find the descriptor;
 //         compare it field by field; check the settings. call_load(): the plugin's own `load`, its errors caught.
+//         A program may bring plugins of its own (PluginOptions::builtin, as umbel-bench does): they have no file, and
+//         everything else is the same.
 // Sizes.  What may differ from this daemon's abi.h of the same ABI version, following "structures grow at their end":
 //           descriptor, actor type   first … ours: an older plugin's is shorter, the rest reads as zero
 //           setting                  first … ours: the table is walked with the plugin's stride
@@ -39,12 +41,12 @@ struct LoadedPlugin {
     const umbel_plugin* descriptor = nullptr;  // a copy, complete to our size; `main` is the plugin's own object
     const umbel_settings* settings = nullptr;
     std::vector<std::string> setting_lines;  // for PluginDescription: see describe_settings()
-    std::string path;                        // absolute, without links
+    std::string path;                        // absolute, without links; "" for a builtin plugin
     std::string origin;                      // where the section stands, for messages
 };
 
-/// Opens the plugin's file and checks everything that can be checked without calling it. (Its initialisers of static
-/// objects run: dlopen does that.)
+/// Opens the plugin's file, or takes its builtin descriptor, and checks everything that can be checked without calling
+/// it. (Its initialisers of static objects run: dlopen does that.)
 /// Errors: configuration; `umbel.conf:3: plugin.http.path: …` about the file, `umbel.conf:3: plugin.http: …` about what
 ///         is in it.
 /// Role:   [control]

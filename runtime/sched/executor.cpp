@@ -83,6 +83,7 @@ void Executor::shut_down() {
         end(context);
     }
     parked_.clear();
+    parked_open_ended_.clear();
     while (submission_.figures.in_flight != 0 && ring_->clock().now() < patience) {
         submission_.catch_up();
         enter(1, std::chrono::milliseconds(10));
@@ -104,7 +105,7 @@ void Executor::reap() {
     timers_.expire(now_, [this](Timer& timer) { expired(timer); });
     take_mail();
     // If nobody waits for the processor, run() takes completions one at a time, each actor while its memory is warm.
-    if (!runnable_.empty() || !parked_.empty()) (void)take_completions(UINT_MAX);
+    if (!runnable_.empty() || someone_parked()) (void)take_completions(UINT_MAX);
     unpark();
 }
 
@@ -186,20 +187,34 @@ void Executor::take_mail() {
     }
 }
 
-// Those whose submission was refused go to the high-priority queue, as many as there is room for.
+// Those whose submission was refused go to the high-priority queue, as many as there is room for, the one that has waited
+// longest first. But who waits for a share that only the world can free must not hold up the others: what it waits for
+// may be one of theirs.
 void Executor::unpark() {
+    if (!high_priority_.empty()) return;  // They have been promised room and have not taken it yet.
     Submission::Need together;
-    while (!parked_.empty()) {
-        ActorContext& context = *parked_.front();
-        together.entries += context.need.entries;
-        together.open_ended += context.need.open_ended;
-        if (!submission_.has_room(together)) {
-            // Perhaps only the submission queue is full: case 2 again.
-            if (ring_->sq_pending() == 0) break;
-            enter(0, Nanoseconds(0));
-            if (!submission_.has_room(together)) break;
+    bool open_ended_too = true;
+    for (;;) {
+        const bool open_ended = open_ended_too && !parked_open_ended_.empty() &&
+                                (parked_.empty() ||
+                                 parked_open_ended_.front()->parked_number < parked_.front()->parked_number);
+        std::deque<ActorContext*>& parked = open_ended ? parked_open_ended_ : parked_;
+        if (parked.empty()) return;
+        ActorContext& context = *parked.front();
+        const Submission::Need wanted{together.entries + context.need.entries,
+                                      together.open_ended + context.need.open_ended};
+        if (open_ended && submission_.waits_for_the_world(wanted)) {
+            open_ended_too = false;
+            continue;
         }
-        parked_.pop_front();
+        if (!submission_.has_room(wanted)) {
+            // Perhaps only the submission queue is full: case 2 again.
+            if (ring_->sq_pending() == 0) return;
+            enter(0, Nanoseconds(0));
+            if (!submission_.has_room(wanted)) return;
+        }
+        together = wanted;
+        parked.pop_front();
         context.record->state = ActorState::runnable;
         high_priority_.push_back(context.record);
     }
@@ -235,7 +250,7 @@ void Executor::run() {
             if (take_completions(1) == 0) return;
         }
         // At every pause: whoever waits for room may find it in what the completion queue holds, without a system call.
-        if (!parked_.empty()) {
+        if (someone_parked()) {
             (void)take_completions(UINT_MAX);
             unpark();
         }
@@ -279,12 +294,23 @@ void Executor::settle(ActorContext& context) {
         case Wait::completion: record.state = ActorState::receiving; return;
         case Wait::room:
             record.state = ActorState::submitting;
-            parked_.push_back(&context);
-            ++counters_.high_priority_yields;
+            park(context);
             return;
         case Wait::yielded:
         case Wait::nothing: return make_runnable(record);
         case Wait::ended: return end(context);
+    }
+}
+
+// It goes to the end of the line; to its head if it has stood there and found the room taken by others.
+void Executor::park(ActorContext& context) {
+    ++counters_.high_priority_yields;
+    std::deque<ActorContext*>& parked = context.need.open_ended != 0 ? parked_open_ended_ : parked_;
+    if (context.parked_number != 0) {
+        parked.push_front(&context);
+    } else {
+        context.parked_number = ++parkings_;
+        parked.push_back(&context);
     }
 }
 
@@ -455,7 +481,7 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
-    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty() ||
+    const bool tries_again = refused_ || someone_parked() || submission_.is_behind() || !touched_.empty() ||
                              !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
@@ -466,8 +492,7 @@ void Executor::sleep() {
 
 bool Executor::at_rest() const {
     auto& self = const_cast<Executor&>(*this);
-    return self.runnable_.empty() && self.high_priority_.empty() && parked_.empty() && touched_.empty() &&
-           submission_.figures.in_flight == 0;
+    return self.runnable_.empty() && self.high_priority_.empty() && !someone_parked() && touched_.empty() && submission_.figures.in_flight == 0;
 }
 
 void Executor::publish_counters() {
@@ -475,7 +500,10 @@ void Executor::publish_counters() {
     counters_.operations = submission_.figures.operations;
     counters_.operations_in_flight = submission_.figures.in_flight;
     counters_.events_dropped = port_.events.dropped();
-    port_.counters.publish(counters_);
+    ExecutorCounters all = counters_;
+    all.enters += submission_.figures.enters;
+    all.cq_overflows += submission_.figures.cq_overflows;
+    port_.counters.publish(all);
 }
 
 // ---- Reports -----------------------------------------------------------------------------------------------------------------

@@ -114,6 +114,8 @@ private:
     void prefetch();
     void run_slice(ActorRecord& record);
     void settle(ActorContext& context);
+    void park(ActorContext& context);
+    [[nodiscard]] bool someone_parked() const { return !parked_.empty() || !parked_open_ended_.empty(); }
     void end(ActorContext& context);
     void make_runnable(ActorRecord& record);
     [[nodiscard]] ActorContext* lease(ActorRecord& record);
@@ -158,7 +160,9 @@ private:
     // Scheduling.
     RunQueue high_priority_;         // resumed after case 3
     RunQueue runnable_;
-    std::deque<ActorContext*> parked_;  // wait for room in the ring
+    std::deque<ActorContext*> parked_;             // wait for room in the ring (case 3), …
+    std::deque<ActorContext*> parked_open_ended_;  // … for operations that wait for the world
+    std::uint64_t parkings_ = 0;
     Contexts contexts_;              // leased (E3)
     std::vector<ActorId> mains_;     // spawned here; told of a drain
     ActorContext* running_ = nullptr;   // E1

@@ -417,5 +417,24 @@ TEST(Descriptor, AcceptsWhatMayBeLeftOut) {
               "(fits)");
 }
 
+// Spec.   A program's own plugin needs no file; its descriptor and its settings are checked like any other's.
+// Method. The same descriptor, once as it should be, once with a key it does not know, once damaged.
+TEST(Builtin, IsCheckedLikeAFile) {
+    Sample sample;
+    sample.setting.max = 9;
+    PluginOptions options{"own", "", "", {{"depth", "5", ""}}, &sample.plugin};
+    const auto opened = open_plugin(options);
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_STREQ(opened->name, "own");
+    EXPECT_EQ(opened->path, "");
+    EXPECT_EQ(opened->descriptor->main, &sample.main);
+
+    options.settings.push_back({"dept", "5", "command line"});
+    EXPECT_THAT(refusal(options), StartsWith("command line: plugin.own.dept: "));
+    options.settings.pop_back();
+    sample.plugin.magic = 1;
+    EXPECT_THAT(refusal(options), StartsWith("plugin.own: its descriptor does not fit: magic is 0x"));
+}
+
 }  // namespace
 }  // namespace umbel::rt
