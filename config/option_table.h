@@ -3,7 +3,7 @@
 // Why.    One row gives the parser, the bounds, `--help`, `--dump-config` and the test that config/umbel.conf explains
 //         each key with its default. A setting that is not here does not exist.
 // Shape.  A constant table of rows: key, type, unit, default, bounds, when a change applies, meaning, and where the
-//         value goes. The defaults are text, as in a file; a test holds them equal to runtime/options.h and settings.h.
+//         value goes. The defaults are text, as in a file; a test holds them equal to runtime/base/options.h and settings.h.
 // Not here.  The keys of a plugin's section: the plugin declares them, the plugin loader checks them.
 #pragma once
 

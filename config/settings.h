@@ -1,7 +1,7 @@
 // settings.h: what a configuration says, once it has been read and checked.
 //
 // Why.    Everything behind the parser works with typed values that are known to be in range; nobody reads text twice.
-// Shape.  The runtime's options (runtime/options.h) and the daemon's own.
+// Shape.  The runtime's options (runtime/base/options.h) and the daemon's own.
 // Owner.  Made by config/configuration.h, handed on by value, never changed afterwards.
 // Not here.  Names, units, bounds and meanings: option_table.h.
 #pragma once
@@ -10,8 +10,8 @@
 #include <string>
 
 #include "runtime/base/event.h"
+#include "runtime/base/options.h"
 #include "runtime/base/units.h"
-#include "runtime/options.h"
 
 namespace umbel::config {
 

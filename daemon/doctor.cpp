@@ -8,9 +8,9 @@
 
 #include "config/configuration.h"
 #include "daemon/version.h"
+#include "runtime/base/options.h"
 #include "runtime/base/quantity.h"
 #include "runtime/io/kernel_report.h"
-#include "runtime/options.h"
 
 namespace umbel::daemon {
 

@@ -10,9 +10,9 @@
 #include <chrono>
 #include <functional>
 
+#include "runtime/base/options.h"
 #include "runtime/base/result.h"
 #include "runtime/base/units.h"
-#include "runtime/options.h"
 #include "runtime/runtime.h"
 
 namespace umbel::daemon {

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "runtime/base/options.h"
 #include "runtime/io/kernel_report.h"
-#include "runtime/options.h"
 
 namespace umbel::daemon {
 

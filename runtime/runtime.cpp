@@ -35,8 +35,8 @@ Result<void> pin_this_thread(int cpu) {
     CPU_SET(static_cast<std::size_t>(cpu), &set);
     const int error = pthread_setaffinity_np(pthread_self(), sizeof set, &set);
     if (error == 0) return {};
-    return fail(ErrorClass::system, "executors.cpus: an executor cannot be pinned to CPU " + std::to_string(cpu) + ": " +
-                                        strerrordesc_np(error) +
+    return fail(ErrorClass::system, "executors.cpus: an executor cannot be pinned to CPU " + std::to_string(cpu) +
+                                        ": " + strerrordesc_np(error) +
                                         "; name CPUs that exist and that this process may use (taskset -p)");
 }
 
@@ -124,7 +124,8 @@ public:
         const auto look = [this](std::uint64_t& awakenings) {
             for (const auto& port : shared_->ports) {
                 awakenings += port->awakenings.load(std::memory_order_seq_cst);
-                if (!port->at_rest.load(std::memory_order_seq_cst) || port->has_commands() || port->has_mail()) return false;
+                if (!port->at_rest.load(std::memory_order_seq_cst) || port->has_commands() || port->has_mail())
+                    return false;
             }
             return true;
         };
@@ -204,7 +205,8 @@ private:
         ring_options.unbounded_workers = options_.executors.kernel_workers;
         auto ring = RealRing::create(ring_options);
         if (!ring) return std::unexpected(ring.error());
-        const int cpu = options_.executors.cpus.empty() ? -1 : options_.executors.cpus[i % options_.executors.cpus.size()];
+        const int cpu =
+            options_.executors.cpus.empty() ? -1 : options_.executors.cpus[i % options_.executors.cpus.size()];
         executor = std::make_unique<Executor>(*shared_, static_cast<ExecutorIndex>(i), std::move(*ring));
         executor->announce(cpu);
         for (std::size_t plugin = 0; plugin < plugins_.size(); ++plugin) {
@@ -239,7 +241,8 @@ Result<std::unique_ptr<Runtime>> Runtime::load(Options options) {
     for (const PluginOptions& wanted : options.plugins) {
         Result<LoadedPlugin> plugin = open_plugin(wanted);
         if (!plugin) return std::unexpected(plugin.error());
-        if (const Result<void> loaded = call_load(*plugin, host_table()); !loaded) return std::unexpected(loaded.error());
+        if (const Result<void> loaded = call_load(*plugin, host_table()); !loaded)
+            return std::unexpected(loaded.error());
         register_plugin_code(reinterpret_cast<const void*>(plugin->descriptor->load));
         plugins.push_back(std::move(*plugin));
     }

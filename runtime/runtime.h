@@ -26,8 +26,8 @@
 
 #include "runtime/base/counters.h"
 #include "runtime/base/event.h"
+#include "runtime/base/options.h"
 #include "runtime/base/result.h"
-#include "runtime/options.h"
 
 namespace umbel::rt {
 

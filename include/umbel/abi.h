@@ -103,14 +103,14 @@ typedef struct umbel_message {
     uint32_t flags;        /* COMPLETION */
     uint32_t size;         /* USER: bytes of data */
     const void* data;      /* USER: lies in Minor A; valid until this actor next receives or awaits; aligned to 16 */
-    umbel_buffer buffer;   /* COMPLETION: the fresh buffer, or the one that was handed over; now the receiver's */
+    umbel_buffer buffer;   /* COMPLETION: the fresh buffer, or the one that comes back; now the receiver's */
 } umbel_message;
 
 /* ---- Operations -------------------------------------------------------------------------------------------------- */
 
 /* `data` below means the bytes of `slices`, one after the other: they are copied into the I/O heap at submission and
- * may be changed at once. Where a buffer is named instead, it goes to the kernel as it is and comes back with the
- * completion. Results are those of the system call of the same name unless said otherwise. */
+ * may be changed at once. Where a buffer is named instead, it goes to the kernel as it is: a read or receive brings it
+ * back with its completion, a write or send frees it then (UMBEL_OP_KEEP: brings it back). Results are those of the system call of the same name unless said otherwise. */
 enum {
     UMBEL_OP_NOP = 0,
     UMBEL_OP_OPENAT2 = 1,  /* fd: directory or UMBEL_CWD; data: path; arg: O_… flags (O_CLOEXEC is added); arg2: mode;
@@ -146,10 +146,10 @@ enum {
 };
 
 enum {
-    UMBEL_OP_MULTI = 1,     /* accept, recv, poll: one submission, many completions */
-    UMBEL_OP_DRAINS = 2,    /* cancelled when the daemon drains: waiting for a request, not answering one */
-    UMBEL_OP_DETACHED = 4,  /* no completion is wanted: its result is dropped, what it brings is freed */
-    UMBEL_OP_FIXED_SIZE = 8 /* read, recv, write: all of `length` or an error (MSG_WAITALL for recv) */
+    UMBEL_OP_MULTI = 1,    /* accept, recv, poll: one submission, many completions */
+    UMBEL_OP_DRAINS = 2,   /* cancelled when the daemon drains: waiting for a request, not answering one */
+    UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
+    UMBEL_OP_KEEP = 8      /* send, write: the buffer comes back with the completion instead of being freed by it */
 };
 
 #define UMBEL_CWD (-100)                 /* the current directory, as AT_FDCWD */
@@ -166,8 +166,8 @@ typedef struct umbel_operation {
     uint32_t arg2;
     uint32_t slice_count;
     const umbel_slice* slices;
-    void* into;               /* must stay valid until the completion has been received; not of a stream */
-    umbel_buffer* buffer;     /* emptied on success: the operation has it now; not of a stream, once in a chain */
+    void* into;           /* must stay valid until the completion has been received; not of a stream */
+    umbel_buffer* buffer; /* emptied on success: the operation has it now; not of a stream, once in a chain */
 } umbel_operation;
 
 /* ---- Actor types ------------------------------------------------------------------------------------------------- */

@@ -28,11 +28,13 @@ void read_settings(const umbel::settings& settings) {
 void session(umbel::self& me, umbel::socket peer) {
     auto input = me.recv_many(peer, {.drains = true});
     umbel::pending<std::size_t> sending;
+    std::size_t size = 0;
     for (;;) {
         auto received = me.next(input);
         // By now the last send is over, nearly always, and this does not wait.
-        if (sending && !me.await(std::move(sending))) return;
+        if (sending && me.await(std::move(sending)).value_or(0) != size) return;
         if (!received || received->empty()) return;  // The peer has finished, it is gone, or the daemon drains.
+        size = received->size();
         sending = me.send(peer, std::move(*received));
         if (!sending) return;  // Refused: the actor's memory limit does not allow it.
     }

@@ -66,10 +66,10 @@ struct alignas(cache_line) ActorRecord : ListHook<RunQueueTag> {
     ActorId id;
     ActorId parent;
     ActorState state = ActorState::vacant;
-    bool started = false;    // Its code has run.
-    bool is_main = false;    // A plugin's main actor: its readiness is watched.
-    bool is_ready = false;   // … and has been reported.
-    bool has_name = false;   // In the directory's names.
+    bool started = false;   // Its code has run.
+    bool is_main = false;   // A plugin's main actor: its readiness is watched.
+    bool is_ready = false;  // … and has been reported.
+    bool has_name = false;  // In the directory's names.
 
     // Written by the home executor (generation: by the slab's), read by all. Relaxed: hints, checked again at home.
     std::atomic<std::uint8_t> home{0};

@@ -70,7 +70,7 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     std::uint64_t parked_number = 0;    // … since this parking; 0: its submission has not been refused
 
     // The present slice.
-    std::uint32_t calls = 0;         // Runtime calls since the clock was last read.
+    std::uint32_t calls = 0;  // Runtime calls since the clock was last read.
     Nanoseconds slice_began{0};
 
     /// Moves a user message's bytes to Minor A and describes the message; the entry may be taken then.

@@ -84,8 +84,8 @@ public:
 private:
     struct alignas(cache_line) Slab {
         std::unique_ptr<std::atomic<ActorRecord*>[]> chunks;
-        std::uint32_t used = 0;        // records ever taken
-        std::uint32_t free_list = 0;   // 1 + place; 0: none
+        std::uint32_t used = 0;       // records ever taken
+        std::uint32_t free_list = 0;  // 1 + place; 0: none
         std::atomic<std::size_t> living{0};
     };
 

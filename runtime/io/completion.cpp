@@ -88,8 +88,8 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
     // The kernel has let go of it. It goes on unless somebody wanted its end, or it has failed for good.
     if (operation.marked(mark_cancelled)) {
         if (!good) return settle_last(operation, message);
-        submission_.finish(operation, operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE}
-                                                                      : std::int64_t{-ECANCELED});
+        submission_.finish(operation,
+                           operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE} : std::int64_t{-ECANCELED});
         return true;
     }
     const bool paused = operation.marked(mark_paused) && message.result == -ECANCELED;
@@ -114,7 +114,10 @@ bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
         const bool reads = operation.code == UMBEL_OP_READ || operation.code == UMBEL_OP_RECV;
         if (reads) operation.buffer.size = message.result > 0 ? static_cast<std::uint32_t>(message.result) : 0;
         if (operation.code == UMBEL_OP_STATX) operation.buffer.size = sizeof(struct statx);
-        const bool wanted = operation.marked(mark_handed) || (message.result >= 0 && !operation.marked(mark_copied));
+        // Freed as early as possible: a provided buffer that waits in a mailbox is missing to all other receives.
+        const bool filled = !operation.marked(mark_copied) && (message.result >= 0 || operation.marked(mark_handed));
+        const bool gives = operation.code == UMBEL_OP_SEND || operation.code == UMBEL_OP_WRITE;
+        const bool wanted = gives ? (operation.flags & UMBEL_OP_KEEP) != 0 && operation.marked(mark_handed) : filled;
         if (!wanted) submission_.free_buffer(owner, operation.buffer);
         message.buffer = operation.buffer;
         operation.buffer = {};

@@ -11,7 +11,7 @@
 //
 // Invariants
 //   I1  used ≤ total - reserve; open_ended ≤ used
-//   I2  open_ended ≤ open_ended_limit, and any chain without open-ended operations fits beside that
+//   I2  open_ended ≤ open_ended_limit; whatever else may be submitted at once fits beside that
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ namespace umbel::rt {
 
 class Credits {
 public:
-    /// longest_chain: operations that may be submitted together.
+    /// longest_chain: operations that may be submitted together, if two thirds of the credits are enough for them.
     Credits(unsigned completion_entries, unsigned longest_chain)
         : reserve_(std::clamp(completion_entries / 8, 2u, 256u)),
           limit_(completion_entries - reserve_),
@@ -67,8 +67,9 @@ public:
 
 private:
     [[nodiscard]] unsigned share_for_open_ended() const {
-        const unsigned others = std::max(limit_ / 8, longest_chain_);  // I2
-        return others < limit_ ? limit_ - others : 1;
+        // A tiny ring keeps a third for them all the same: an acceptor and a session must be able to wait at once.
+        const unsigned others = std::max(limit_ / 8, std::min(longest_chain_, limit_ * 2 / 3));  // I2
+        return limit_ - others;
     }
 
     unsigned reserve_;

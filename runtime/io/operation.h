@@ -47,16 +47,16 @@ enum class OperationState : std::uint8_t {
 
 /// Why its end is not the author's or the kernel's doing.
 enum OperationMark : std::uint16_t {
-    mark_cancelled = 1,  // A cancel was asked for.
-    mark_deadline = 2,   // … because its deadline passed.
-    mark_forgotten = 4,  // Nobody wants its completions.
-    mark_paused = 8,     // A stream stopped because its completions are not read; goes on when they are.
-    mark_multishot = 16,  // The kernel runs this stream in many shots.
-    mark_in_cancels = 32,  // On Submission's list of cancels waiting for room.
-    mark_open_ended = 64,  // Waits for the world: counted against that share of the credits.
-    mark_copied = 128,     // The buffer is our copy of the author's bytes: freed at once, not handed back.
-    mark_handed = 256,     // The buffer is the author's: handed back whatever the result.
-    mark_linked = 1024,    // Waits in the kernel for the operation before it in its chain.
+    mark_cancelled = 1,     // A cancel was asked for.
+    mark_deadline = 2,      // … because its deadline passed.
+    mark_forgotten = 4,     // Nobody wants its completions.
+    mark_paused = 8,        // A stream stopped because its completions are not read; goes on when they are.
+    mark_multishot = 16,    // The kernel runs this stream in many shots.
+    mark_in_cancels = 32,   // On Submission's list of cancels waiting for room.
+    mark_open_ended = 64,   // Waits for the world: counted against that share of the credits.
+    mark_copied = 128,      // The buffer is our copy of the author's bytes: freed at once, not handed back.
+    mark_handed = 256,      // The buffer is the author's: handed back whatever the result.
+    mark_linked = 1024,     // Waits in the kernel for the operation before it in its chain.
     mark_closes_own = 512,  // A close of a descriptor that was its owner's, and is again if it does not come to that.
 };
 
@@ -94,9 +94,9 @@ struct OperationOwner {
     IoHeap io_heap;
     IntrusiveList<Operation, OwnerTag> operations;  // O2
     std::uint32_t last_sequence = 0;
-    std::uint64_t actor = 0;                // Its id; 0: an executor.
+    std::uint64_t actor = 0;  // Its id; 0: an executor.
     OwnedDescriptors descriptors;
-    std::uint32_t in_flight = 0;            // armed, timing, idle or ready: a completion will still come
+    std::uint32_t in_flight = 0;             // armed, timing, idle or ready: a completion will still come
     std::uint32_t completions_reserved = 0;  // room in the mailbox that is spoken for, in completions
     std::uint32_t completions_limit = 0;     // … at most
     std::uint32_t provided_held = 0;         // provided buffers it has, lent ones included

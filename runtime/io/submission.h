@@ -124,7 +124,7 @@ public:
         std::uint64_t operations = 0;
         std::uint64_t enters = 0;        // flush()es; the executor counts its own
         std::uint64_t cq_overflows = 0;  // seen after one
-        std::uint64_t in_flight = 0;  // now: the sum of all owners' in_flight
+        std::uint64_t in_flight = 0;     // now: the sum of all owners' in_flight
     };
     Figures figures;
 

@@ -73,17 +73,28 @@ void host_log(umbel_self* self, int level, const char* text, std::size_t bytes) 
 
 const char* host_error_text(std::int64_t code) {
     switch (code) {
-        case UMBEL_E_IO_HEAP_FULL: return "the actor's I/O heap is full";
-        case UMBEL_E_MAILBOX_FULL: return "the mailbox is full";
-        case UMBEL_E_NO_ACTOR: return "no such actor";
-        case UMBEL_E_UNSUPPORTED: return "not supported by this kernel";
-        case UMBEL_E_DEADLINE: return "the deadline has passed";
-        case UMBEL_E_INVALID: return "invalid argument or use";
-        case UMBEL_E_TOO_MANY_ACTORS: return "actors.max is reached";
-        case UMBEL_E_TIMEOUT: return "nothing came in time";
-        case UMBEL_E_NAME_TAKEN: return "another actor has this name";
-        case UMBEL_E_NO_MEMORY: return "no memory for an actor's context";
-        default: break;
+        case UMBEL_E_IO_HEAP_FULL:
+            return "the actor's I/O heap is full";
+        case UMBEL_E_MAILBOX_FULL:
+            return "the mailbox is full";
+        case UMBEL_E_NO_ACTOR:
+            return "no such actor";
+        case UMBEL_E_UNSUPPORTED:
+            return "not supported by this kernel";
+        case UMBEL_E_DEADLINE:
+            return "the deadline has passed";
+        case UMBEL_E_INVALID:
+            return "invalid argument or use";
+        case UMBEL_E_TOO_MANY_ACTORS:
+            return "actors.max is reached";
+        case UMBEL_E_TIMEOUT:
+            return "nothing came in time";
+        case UMBEL_E_NAME_TAKEN:
+            return "another actor has this name";
+        case UMBEL_E_NO_MEMORY:
+            return "no memory for an actor's context";
+        default:
+            break;
     }
     if (code >= 0) return "success";
     const char* text = code > -4096 ? strerrordesc_np(static_cast<int>(-code)) : nullptr;

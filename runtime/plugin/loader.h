@@ -29,8 +29,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/options.h"
 #include "runtime/base/result.h"
-#include "runtime/options.h"
 #include "umbel/abi.h"
 
 namespace umbel::rt {

@@ -22,8 +22,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/base/options.h"
 #include "runtime/base/result.h"
-#include "runtime/options.h"
 #include "umbel/abi.h"
 
 /// What plugins know as an opaque pointer: the checked values of one section.

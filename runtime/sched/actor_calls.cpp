@@ -235,8 +235,10 @@ int Executor::submit(ActorContext& context, std::span<const umbel_operation> ope
     for (;;) {
         const Submission::Verdict verdict = submission_.submit(context, operations, pendings, now);
         switch (verdict.outcome) {
-            case Submission::Outcome::submitted: return 0;
-            case Submission::Outcome::failed: return verdict.error;
+            case Submission::Outcome::submitted:
+                return 0;
+            case Submission::Outcome::failed:
+                return verdict.error;
             case Submission::Outcome::parked:
                 // Case 3: the executor reaps; this actor comes back by the high-priority queue.
                 context.need = verdict.need;
@@ -293,8 +295,8 @@ int Executor::deliver_here(ActorRecord& record, umbel_actor_id sender, std::uint
     return 0;
 }
 
-int Executor::spawn(ActorContext& context, umbel_actor_type& declared, const void* state, std::uint32_t bytes, int where,
-                    ActorId& id) {
+int Executor::spawn(ActorContext& context, umbel_actor_type& declared, const void* state, std::uint32_t bytes,
+                    int where, ActorId& id) {
     spend(context);
     const ActorType* type = shared_.declare(declared, context.record->type->plugin_index);
     if (type == nullptr || bytes > declared.state_size) return UMBEL_E_INVALID;
@@ -357,8 +359,8 @@ void Executor::arrived(const Envelope& envelope) {
     switch (envelope.kind) {
         case EnvelopeKind::message:
             ++counters_.messages_remote;
-            if (record == nullptr || deliver_here(*record, envelope.sender, envelope.type, envelope.body(),
-                                                  envelope.bytes) < 0) {
+            if (record == nullptr ||
+                deliver_here(*record, envelope.sender, envelope.type, envelope.body(), envelope.bytes) < 0) {
                 dead_letter(envelope.target, envelope.type);
             }
             return;
@@ -370,7 +372,8 @@ void Executor::arrived(const Envelope& envelope) {
             shared_.directory.free(shared_.directory.at(ActorId{envelope.target}));
             return;
         }
-        case EnvelopeKind::skip: return;
+        case EnvelopeKind::skip:
+            return;
     }
 }
 

@@ -127,7 +127,8 @@ void Executor::begin_drain() {
     draining_ = true;
     submission_.begin_drain();
     report(EventKind::drain_began, 0, nullptr,
-           {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0}, "");
+           {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0},
+           "");
     for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
         submission_.cancel_matching(*context, [](const Operation& operation) {
             return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
@@ -195,9 +196,9 @@ void Executor::unpark() {
     Submission::Need together;
     bool open_ended_too = true;
     for (;;) {
-        const bool open_ended = open_ended_too && !parked_open_ended_.empty() &&
-                                (parked_.empty() ||
-                                 parked_open_ended_.front()->parked_number < parked_.front()->parked_number);
+        const bool open_ended =
+            open_ended_too && !parked_open_ended_.empty() &&
+            (parked_.empty() || parked_open_ended_.front()->parked_number < parked_.front()->parked_number);
         std::deque<ActorContext*>& parked = open_ended ? parked_open_ended_ : parked_;
         if (parked.empty()) return;
         ActorContext& context = *parked.front();
@@ -291,14 +292,18 @@ void Executor::settle(ActorContext& context) {
             record.context = nullptr;
             return give_back(context);
         case Wait::message:
-        case Wait::completion: record.state = ActorState::receiving; return;
+        case Wait::completion:
+            record.state = ActorState::receiving;
+            return;
         case Wait::room:
             record.state = ActorState::submitting;
             park(context);
             return;
         case Wait::yielded:
-        case Wait::nothing: return make_runnable(record);
-        case Wait::ended: return end(context);
+        case Wait::nothing:
+            return make_runnable(record);
+        case Wait::ended:
+            return end(context);
     }
 }
 
@@ -411,7 +416,8 @@ void Executor::end(ActorContext& context) {
 void Executor::submit() {
     submission_.catch_up();
     publish_mail();
-    const bool busy = !runnable_.empty() || !high_priority_.empty() || submission_.has_ready() || ring_->peek() != nullptr;
+    const bool busy =
+        !runnable_.empty() || !high_priority_.empty() || submission_.has_ready() || ring_->peek() != nullptr;
     if (!busy && !stopping_) {
         sleep();
     } else if (ring_->needs_enter()) {
@@ -481,8 +487,8 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
-    const bool tries_again = refused_ || someone_parked() || submission_.is_behind() || !touched_.empty() ||
-                             !submission_.wake_armed();
+    const bool tries_again =
+        refused_ || someone_parked() || submission_.is_behind() || !touched_.empty() || !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
     port_.awake();
@@ -492,7 +498,8 @@ void Executor::sleep() {
 
 bool Executor::at_rest() const {
     auto& self = const_cast<Executor&>(*this);
-    return self.runnable_.empty() && self.high_priority_.empty() && !someone_parked() && touched_.empty() && submission_.figures.in_flight == 0;
+    return self.runnable_.empty() && self.high_priority_.empty() && !someone_parked() && touched_.empty() &&
+           submission_.figures.in_flight == 0;
 }
 
 void Executor::publish_counters() {

@@ -158,15 +158,15 @@ private:
     std::unique_ptr<Ring> ring_;
 
     // Scheduling.
-    RunQueue high_priority_;         // resumed after case 3
+    RunQueue high_priority_;  // resumed after case 3
     RunQueue runnable_;
     std::deque<ActorContext*> parked_;             // wait for room in the ring (case 3), …
     std::deque<ActorContext*> parked_open_ended_;  // … for operations that wait for the world
     std::uint64_t parkings_ = 0;
-    Contexts contexts_;              // leased (E3)
-    std::vector<ActorId> mains_;     // spawned here; told of a drain
-    ActorContext* running_ = nullptr;   // E1
-    Nanoseconds now_;                // as of this turn's reap()
+    Contexts contexts_;                // leased (E3)
+    std::vector<ActorId> mains_;       // spawned here; told of a drain
+    ActorContext* running_ = nullptr;  // E1
+    Nanoseconds now_;                  // as of this turn's reap()
 
     // I/O. own_ is the executor's own context: its slot's I/O heap holds what belongs to no actor.
     Slot own_slot_;
@@ -182,13 +182,13 @@ private:
         umbel_actor_id target;
     };
     std::vector<std::deque<Unsent>> unsent_;
-    std::vector<Channel*> outgoing_;  // by receiver; null: none yet
+    std::vector<Channel*> outgoing_;      // by receiver; null: none yet
     std::vector<ExecutorIndex> touched_;  // receivers with unpublished mail
 
     ExecutorCounters counters_;
     Nanoseconds counters_published_{0};
     Nanoseconds last_dead_letter_event_{-1'000'000'000};
-    bool refused_ = false;   // the last enter() was
+    bool refused_ = false;  // the last enter() was
     bool draining_ = false;
     bool stopping_ = false;
 };

@@ -54,8 +54,8 @@ void tell(const char* what, int signal, const void* address) {
                                signal, address, static_cast<unsigned long long>(context->actor),
                                context->record->type->declared->name, context->record->type->plugin);
     } else {
-        length = std::snprintf(line.data(), line.size(), "umbeld: %s (signal %d) at address %p, outside any actor\n", what,
-                               signal, address);
+        length = std::snprintf(line.data(), line.size(), "umbeld: %s (signal %d) at address %p, outside any actor\n",
+                               what, signal, address);
     }
     if (length > 0) (void)!write(STDERR_FILENO, line.data(), std::min(line.size(), static_cast<std::size_t>(length)));
     std::array<void*, 64> frames{};
@@ -74,9 +74,9 @@ void on_fault(int signal, siginfo_t* information, void* machine) {
             auto& registers = static_cast<ucontext_t*>(machine)->uc_mcontext.gregs;
             if (is_plugin_code(static_cast<std::uintptr_t>(registers[REG_RIP]))) {
 #if defined(__SANITIZE_ADDRESS__)
-                __asan_unpoison_memory_region(context->slot.stack_low(), static_cast<std::size_t>(
-                                                                             context->slot.stack_top() -
-                                                                             context->slot.stack_low()));
+                __asan_unpoison_memory_region(
+                    context->slot.stack_low(),
+                    static_cast<std::size_t>(context->slot.stack_top() - context->slot.stack_low()));
 #endif
                 const auto top = reinterpret_cast<std::uintptr_t>(context->slot.stack_top());
                 registers[REG_RSP] = static_cast<greg_t>(top - 64 - 8);  // as after a call: 8 below a multiple of 16

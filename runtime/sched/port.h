@@ -33,7 +33,8 @@ enum Command : std::uint32_t {
 
 class Port {
 public:
-    explicit Port(std::size_t executors) : from_(std::make_unique<std::atomic<Channel*>[]>(executors)), count_(executors) {}
+    explicit Port(std::size_t executors)
+        : from_(std::make_unique<std::atomic<Channel*>[]>(executors)), count_(executors) {}
     ~Port() {
         for (std::size_t i = 0; i < count_; ++i) delete from_[i].load(std::memory_order_relaxed);
     }

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "runtime/actor/directory.h"
+#include "runtime/base/options.h"
 #include "runtime/base/result.h"
 #include "runtime/io/descriptor_table.h"
 #include "runtime/memory/slot_store.h"
-#include "runtime/options.h"
 #include "runtime/sched/port.h"
 
 namespace umbel::rt {
