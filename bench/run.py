@@ -463,19 +463,27 @@ def bench_io_heap(options, folder):
 
 
 def bench_message(options, folder):
-    rows, results = [], []
-    for name in ("ping_pong", "counting"):
-        command = on_cpu(SERVER_CPU, [binary("umbel-bench"), name, "--executors", "1", "--json"])
-        values = []
-        for number in range(options.rounds):
+    by_title = {}
+    for number in range(options.rounds):
+        for name in ("ping_pong", "counting", "thread_ring", "spawn"):
             note(f"message: {name}, round {number + 1} of {options.rounds}")
-            values.append(json_lines(command, 120)[-1]["ns_per_message"])
-        figures = spread(values)
-        met = figures["median"] <= 60
-        rows.append([name, show(figures, "{:.1f}"), f"≤ 60 {verdict(met)}"])
-        results.append({"title": f"message {name}", "ns_per_message": figures, "met": {"ns_per_message": met}})
+            command = [binary("umbel-bench"), name, "--executors", "1", "--json"]
+            for line in json_lines(command, 120):
+                title = " ".join([name, *([line["style"]] if "style" in line else [])])
+                by_title.setdefault(title, []).append(line["ns_per_message"])
     note("")
-    print(f"message   ns a message, two actors on one executor; median (min … max) of {options.rounds} runs")
+    rows, results = [], []
+    for title, values in by_title.items():
+        figures = spread(values)
+        # The target is for a message between two actors; the other programs measure something else besides.
+        result = {"title": f"message {title}", "ns_per_message": figures, "met": {}}
+        judged = ""
+        if title.startswith(("ping_pong", "counting")):
+            result["met"]["ns_per_message"] = figures["median"] <= 60
+            judged = f"≤ 60 {verdict(figures['median'] <= 60)}"
+        rows.append([title, show(figures, "{:.1f}"), judged])
+        results.append(result)
+    print(f"message   ns a message, actors on one executor; median (min … max) of {options.rounds} runs")
     table(["", "ns", "target"], rows)
     return results
 
@@ -484,7 +492,7 @@ def bench_flood(options, folder):
     note("flood")
     got = json_lines([binary("umbel-bench"), "flood", "--json"], 600)[-1]
     note("")
-    zero = {key: got[key] for key in ("lost", "duplicated", "cq_overflows")}
+    zero = {key: got[key] for key in ("lost", "duplicated", "wrong_results", "cq_overflows")}
     enough = got["operations"] >= 1_000_000
     print("flood   more operations wanted than the ring has room for; one run")
     table(["", "count", "target"],
@@ -494,7 +502,7 @@ def bench_flood(options, folder):
              if key not in (*zero, "operations", "name"))])
     result = {"title": "flood", **got, "met": {"operations": enough, **{key: zero[key] == 0 for key in zero}}}
     if any(zero.values()):
-        raise Failed("operations were lost, duplicated or overflowed: " + json.dumps(got))
+        raise Failed("operations were lost, duplicated, wrong or overflowed: " + json.dumps(got))
     return [result]
 
 
