@@ -4,8 +4,8 @@
 //         four times as slow, and multishot operations end by it. So an operation is submitted only when there is room
 //         for its completion: it takes a credit, and gives it back with its terminal CQE.
 // Shape.  Counters. `total` is the completion ring's size. `reserve` of it is for the runtime's own cancels and wakes.
-//         Operations that wait for the world (receive, accept, poll, connect) may take only seven eighths of the rest:
-//         however many idle connections there are, those that are served can still read files and send.
+//         Operations that wait for the world (receive, accept, poll, connect) may take only seven eighths of the rest, of
+//         a small ring only half: however many idle connections there are, those that are served can still read files and send.
 // Owner.  One executor.
 //
 // Invariants
@@ -24,7 +24,7 @@ public:
     explicit Credits(unsigned completion_entries)
         : reserve_(std::clamp(completion_entries / 8, 2u, 256u)),
           limit_(completion_entries - reserve_),
-          open_ended_limit_(std::max(1u, limit_ - limit_ / 8)) {}
+          open_ended_limit_(limit_ - kept_for_the_rest()) {}
 
     [[nodiscard]] bool available(unsigned wanted, unsigned open_ended) const {
         return used_ + wanted <= limit_ && (open_ended == 0 || open_ended_ + open_ended <= open_ended_limit_);
@@ -44,7 +44,7 @@ public:
     [[nodiscard]] bool set_aside(unsigned count) {
         if (count > limit_ / 2) return false;
         limit_ -= count;
-        open_ended_limit_ = std::max(1u, limit_ - limit_ / 8);
+        open_ended_limit_ = limit_ - kept_for_the_rest();
         return true;
     }
 
@@ -57,6 +57,9 @@ public:
     [[nodiscard]] unsigned open_ended_limit() const { return open_ended_limit_; }
 
 private:
+    // An eighth, but enough for the longest chain, as long as that is not more than half.
+    [[nodiscard]] unsigned kept_for_the_rest() const { return std::max(limit_ / 8, std::min(limit_ / 2, 16u)); }
+
     unsigned reserve_;
     unsigned limit_;
     unsigned open_ended_limit_;
