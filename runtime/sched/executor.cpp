@@ -188,17 +188,20 @@ void Executor::take_mail() {
 // Those whose submission was refused go to the high-priority queue, as many as there is room for.
 void Executor::unpark() {
     Submission::Need together;
-    while (!parked_.empty()) {
-        ActorContext& context = *parked_.front();
-        together.entries += context.need.entries;
-        together.open_ended += context.need.open_ended;
-        if (!submission_.has_room(together)) {
-            // Perhaps only the submission queue is full: case 2 again.
-            if (ring_->sq_pending() == 0) break;
-            enter(0, Nanoseconds(0));
-            if (!submission_.has_room(together)) break;
+    for (auto next = parked_.begin(); next != parked_.end();) {
+        ActorContext& context = **next;
+        const Submission::Need with_it{together.entries + context.need.entries,
+                                       together.open_ended + context.need.open_ended};
+        // Perhaps only the submission queue is full: case 2 again.
+        if (!submission_.has_room(with_it) && ring_->sq_pending() != 0) enter(0, Nanoseconds(0));
+        if (!submission_.has_room(with_it)) {
+            // Passed over: a long chain may have to wait for what waits for the world.
+            if (!submission_.has_room({together.entries + 1, together.open_ended})) break;
+            ++next;
+            continue;
         }
-        parked_.pop_front();
+        together = with_it;
+        next = parked_.erase(next);
         context.record->state = ActorState::runnable;
         high_priority_.push_back(context.record);
     }
