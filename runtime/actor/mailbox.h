@@ -33,13 +33,13 @@ namespace umbel::rt {
 
 /// An entry: this header, and behind it a user message's bytes or a CompletionMessage.
 struct MailboxEntry {
-    std::uint32_t size;       // Bytes of the entry, header included; a multiple of 16.
-    std::uint16_t kind;       // UMBEL_MESSAGE_…; 0: taken, a gap.
+    std::uint32_t size;  // Bytes of the entry, header included; a multiple of 16.
+    std::uint16_t kind;  // UMBEL_MESSAGE_…; 0: taken, a gap.
     std::uint16_t reserved;
-    std::uint32_t type;       // USER
-    std::uint32_t bytes;      // USER: of the message
-    umbel_actor_id sender;    // USER
-    Operation* operation;     // COMPLETION
+    std::uint32_t type;     // USER
+    std::uint32_t bytes;    // USER: of the message
+    umbel_actor_id sender;  // USER
+    Operation* operation;   // COMPLETION
 
     [[nodiscard]] std::byte* body() { return reinterpret_cast<std::byte*>(this + 1); }
 };
@@ -138,9 +138,9 @@ public:
         CHECK(position == tail_);
         CHECK(unread == unread_);
         CHECK(user == user_bytes_);
-        CHECK(user_bytes_ <= user_limit_);                  // I2
+        CHECK(user_bytes_ <= user_limit_);                    // I2
         CHECK((unread_ == 0) == (head_ == 0 && tail_ == 0));  // I3
-        if (unread_ != 0) CHECK(at(head_).kind != 0);        // I1
+        if (unread_ != 0) CHECK(at(head_).kind != 0);         // I1
     }
 
 private:

@@ -88,8 +88,8 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
     // The kernel has let go of it. It goes on unless somebody wanted its end, or it has failed for good.
     if (operation.marked(mark_cancelled)) {
         if (!good) return settle_last(operation, message);
-        submission_.finish(operation, operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE}
-                                                                      : std::int64_t{-ECANCELED});
+        submission_.finish(operation,
+                           operation.marked(mark_deadline) ? std::int64_t{UMBEL_E_DEADLINE} : std::int64_t{-ECANCELED});
         return true;
     }
     const bool paused = operation.marked(mark_paused) && message.result == -ECANCELED;

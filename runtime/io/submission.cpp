@@ -37,26 +37,26 @@ struct CodeRow {
 };
 
 constexpr std::array<CodeRow, UMBEL_OP_COUNT> code_table{{
-    {IORING_OP_NOP, false, true, false},                                        // NOP
-    {IORING_OP_OPENAT2, false, false, true},                                    // OPENAT2
-    {IORING_OP_CLOSE, false, true, false},                                      // CLOSE
-    {IORING_OP_READ, true, false, false},                                       // READ: of a pipe or a terminal as well
-    {IORING_OP_WRITE, false, false, true},                                      // WRITE
-    {IORING_OP_FSYNC, false, false, false},                                     // FSYNC
-    {IORING_OP_STATX, false, false, true},                                      // STATX
-    {IORING_OP_SOCKET, false, true, false},                                     // SOCKET
-    {op_bind, false, true, true},                                               // BIND
-    {op_listen, false, true, false},                                            // LISTEN
-    {IORING_OP_ACCEPT, true, false, false},                                     // ACCEPT
-    {IORING_OP_CONNECT, true, false, true},                                     // CONNECT
-    {IORING_OP_RECV, true, false, false},                                       // RECV
-    {IORING_OP_SEND, false, false, true},                                       // SEND
-    {IORING_OP_SHUTDOWN, false, true, false},                                   // SHUTDOWN
-    {IORING_OP_POLL_ADD, true, false, false},                                   // POLL
-    {IORING_OP_TIMEOUT, true, false, false},                                    // TIMEOUT: to the kernel only in a chain
-    {no_opcode, false, false, false},                                           // CANCEL
-    {no_opcode, false, false, false},                                           // CANCEL_FD
-    {no_opcode, false, false, false},                                           // CANCEL_ALL
+    {IORING_OP_NOP, false, true, false},       // NOP
+    {IORING_OP_OPENAT2, false, false, true},   // OPENAT2
+    {IORING_OP_CLOSE, false, true, false},     // CLOSE
+    {IORING_OP_READ, true, false, false},      // READ: of a pipe or a terminal as well
+    {IORING_OP_WRITE, false, false, true},     // WRITE
+    {IORING_OP_FSYNC, false, false, false},    // FSYNC
+    {IORING_OP_STATX, false, false, true},     // STATX
+    {IORING_OP_SOCKET, false, true, false},    // SOCKET
+    {op_bind, false, true, true},              // BIND
+    {op_listen, false, true, false},           // LISTEN
+    {IORING_OP_ACCEPT, true, false, false},    // ACCEPT
+    {IORING_OP_CONNECT, true, false, true},    // CONNECT
+    {IORING_OP_RECV, true, false, false},      // RECV
+    {IORING_OP_SEND, false, false, true},      // SEND
+    {IORING_OP_SHUTDOWN, false, true, false},  // SHUTDOWN
+    {IORING_OP_POLL_ADD, true, false, false},  // POLL
+    {IORING_OP_TIMEOUT, true, false, false},   // TIMEOUT: to the kernel only in a chain
+    {no_opcode, false, false, false},          // CANCEL
+    {no_opcode, false, false, false},          // CANCEL_FD
+    {no_opcode, false, false, false},          // CANCEL_ALL
 }};
 
 std::size_t data_bytes(const umbel_operation& wanted) {
@@ -83,10 +83,10 @@ bool has_buffer(const umbel_operation& wanted) { return wanted.buffer != nullptr
 struct Submission::Plan {
     enum class Way : std::uint8_t { kernel, call, timer, cancel, none } way = Way::kernel;
     bool open_ended = false;
-    bool multishot = false;       // in the kernel
-    std::uint32_t tail = 0;       // bytes behind the record
-    std::uint32_t buffer = 0;     // bytes of a span of our own
-    std::uint32_t room = 1;       // completions to reserve in the mailbox
+    bool multishot = false;    // in the kernel
+    std::uint32_t tail = 0;    // bytes behind the record
+    std::uint32_t buffer = 0;  // bytes of a span of our own
+    std::uint32_t room = 1;    // completions to reserve in the mailbox
 };
 
 Submission::Submission(Ring& ring, TimerWheel& timers, DescriptorTable& descriptors)
@@ -157,7 +157,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
             if (chained) return UMBEL_E_INVALID;
             plan.way = Plan::Way::cancel;
             break;
-        default: break;
+        default:
+            break;
     }
     if (has_buffer(wanted) && wanted.buffer->origin == from_provided &&
         (!buffers_ || !buffers_->holds(*wanted.buffer, owner))) {
@@ -226,8 +227,8 @@ Submission::Verdict Submission::submit(OperationOwner& owner, std::span<const um
         return {Outcome::failed, UMBEL_E_INVALID, {}};  // A chain that this ring can never take.
     }
     if (need.entries != 0) {
-        if (!ring_.can_reserve(need.entries)) (void)flush();                           // case 2
-        if (!has_room(need)) return {Outcome::parked, 0, need};                        // case 3
+        if (!ring_.can_reserve(need.entries)) (void)flush();     // case 2
+        if (!has_room(need)) return {Outcome::parked, 0, need};  // case 3
     }
 
     // Allocate.
@@ -332,14 +333,17 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
             tail[plan.tail - 1] = std::byte{0};
             break;
         case UMBEL_OP_BIND:
-        case UMBEL_OP_CONNECT: copy_data(wanted, tail); break;
+        case UMBEL_OP_CONNECT:
+            copy_data(wanted, tail);
+            break;
         case UMBEL_OP_TIMEOUT:
             if (plan.tail != 0) {
                 const auto nanoseconds = static_cast<std::int64_t>(wanted.offset);
                 ::new (tail) __kernel_timespec{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
             }
             break;
-        default: break;
+        default:
+            break;
     }
     std::uint64_t after = wanted.deadline_ns;
     if (plan.way == Plan::Way::timer) {
@@ -350,7 +354,8 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
         }
     }
     if (plan.way == Plan::Way::timer || after != 0) {
-        timers_.add(operation, now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(after, INT64_MAX / 2))));
+        timers_.add(operation,
+                    now + Nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(after, INT64_MAX / 2))));
     }
     return 0;
 }
@@ -375,10 +380,18 @@ void Submission::begin(Operation& operation, const umbel_operation& wanted, cons
             if (link.to_previous) operation.marks |= mark_linked;
             break;
         }
-        case Plan::Way::call: perform(operation, wanted); break;
-        case Plan::Way::timer: operation.state = OperationState::timing; break;
-        case Plan::Way::cancel: finish(operation, cancel_for(operation, wanted)); break;
-        case Plan::Way::none: finish(operation, -ECANCELED); break;
+        case Plan::Way::call:
+            perform(operation, wanted);
+            break;
+        case Plan::Way::timer:
+            operation.state = OperationState::timing;
+            break;
+        case Plan::Way::cancel:
+            finish(operation, cancel_for(operation, wanted));
+            break;
+        case Plan::Way::none:
+            finish(operation, -ECANCELED);
+            break;
     }
 }
 
@@ -398,13 +411,19 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
             io_uring_prep_openat2(sqe, fd, reinterpret_cast<const char*>(tail + sizeof(open_how)),
                                   reinterpret_cast<open_how*>(tail));
             break;
-        case UMBEL_OP_CLOSE: io_uring_prep_close(sqe, fd); break;
+        case UMBEL_OP_CLOSE:
+            io_uring_prep_close(sqe, fd);
+            break;
         case UMBEL_OP_READ:
             io_uring_prep_read(sqe, fd, bytes, wanted.length != 0 ? wanted.length : operation.buffer.capacity,
                                wanted.offset);
             break;
-        case UMBEL_OP_WRITE: io_uring_prep_write(sqe, fd, bytes, operation.buffer.size, wanted.offset); break;
-        case UMBEL_OP_FSYNC: io_uring_prep_fsync(sqe, fd, wanted.arg); break;
+        case UMBEL_OP_WRITE:
+            io_uring_prep_write(sqe, fd, bytes, operation.buffer.size, wanted.offset);
+            break;
+        case UMBEL_OP_FSYNC:
+            io_uring_prep_fsync(sqe, fd, wanted.arg);
+            break;
         case UMBEL_OP_STATX:
             io_uring_prep_statx(sqe, fd, reinterpret_cast<const char*>(tail), static_cast<int>(wanted.arg), wanted.arg2,
                                 static_cast<struct statx*>(bytes));
@@ -416,7 +435,9 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
         case UMBEL_OP_BIND:
             prep_bind(sqe, fd, reinterpret_cast<const sockaddr*>(tail), static_cast<socklen_t>(data_bytes(wanted)));
             break;
-        case UMBEL_OP_LISTEN: prep_listen(sqe, fd, wanted.arg); break;
+        case UMBEL_OP_LISTEN:
+            prep_listen(sqe, fd, wanted.arg);
+            break;
         case UMBEL_OP_ACCEPT:
             io_uring_prep_accept(sqe, fd, nullptr, nullptr, static_cast<int>(wanted.arg) | SOCK_CLOEXEC);
             if (operation.marked(mark_multishot)) sqe->ioprio |= IORING_ACCEPT_MULTISHOT;
@@ -440,7 +461,9 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
             io_uring_prep_send(sqe, fd, bytes, operation.buffer.size,
                                static_cast<int>(wanted.arg) | MSG_NOSIGNAL | MSG_WAITALL);
             break;
-        case UMBEL_OP_SHUTDOWN: io_uring_prep_shutdown(sqe, fd, static_cast<int>(wanted.arg)); break;
+        case UMBEL_OP_SHUTDOWN:
+            io_uring_prep_shutdown(sqe, fd, static_cast<int>(wanted.arg));
+            break;
         case UMBEL_OP_POLL:
             io_uring_prep_poll_add(sqe, fd, wanted.arg);
             if (operation.marked(mark_multishot)) sqe->len |= IORING_POLL_ADD_MULTI;
@@ -448,7 +471,9 @@ void Submission::fill(io_uring_sqe* sqe, Operation& operation, const umbel_opera
         case UMBEL_OP_TIMEOUT:
             io_uring_prep_timeout(sqe, reinterpret_cast<__kernel_timespec*>(tail), 0, IORING_TIMEOUT_ETIME_SUCCESS);
             break;
-        default: io_uring_prep_nop(sqe); break;
+        default:
+            io_uring_prep_nop(sqe);
+            break;
     }
     sqe->user_data = user_data_of(operation);
 }
@@ -533,9 +558,11 @@ bool Submission::cancel(Operation& operation, std::uint16_t why) {
     const std::int64_t result = (why & mark_deadline) != 0 ? std::int64_t{UMBEL_E_DEADLINE} : std::int64_t{-ECANCELED};
     switch (operation.state) {
         case OperationState::fulfilled:
-        case OperationState::ready: return false;
+        case OperationState::ready:
+            return false;
         case OperationState::timing:
-            operation.marks &= static_cast<std::uint16_t>(~mark_deadline);  // Its deadline was to come first; it did not.
+            operation.marks &=
+                static_cast<std::uint16_t>(~mark_deadline);  // Its deadline was to come first; it did not.
             finish(operation, result);
             break;
         case OperationState::idle:
@@ -717,7 +744,8 @@ void Submission::bury(OperationOwner& owner) {
 
 bool Submission::make_buffers(OperationOwner& executor, unsigned count, Bytes size) {
     const RingFeatures& features = ring_.features();
-    if (count == 0 || !features.has(RingFeature::buffer_rings) || !features.has(RingFeature::multishot_recv)) return false;
+    if (count == 0 || !features.has(RingFeature::buffer_rings) || !features.has(RingFeature::multishot_recv))
+        return false;
     if (!credits_.set_aside(count)) return false;
     // The first span of the executor's heap: page-aligned, as the kernel wants it.
     const SpanId ring_span = executor.io_heap.allocate(IoHeapKey(), BufferRing::memory_for(count).count);

@@ -127,7 +127,8 @@ void Executor::begin_drain() {
     draining_ = true;
     submission_.begin_drain();
     report(EventKind::drain_began, 0, nullptr,
-           {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0}, "");
+           {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0},
+           "");
     for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
         submission_.cancel_matching(*context, [](const Operation& operation) {
             return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
@@ -257,15 +258,19 @@ void Executor::settle(ActorContext& context) {
             record.context = nullptr;
             return give_back(context);
         case Wait::message:
-        case Wait::completion: record.state = ActorState::receiving; return;
+        case Wait::completion:
+            record.state = ActorState::receiving;
+            return;
         case Wait::room:
             record.state = ActorState::submitting;
             parked_.push_back(&context);
             ++counters_.high_priority_yields;
             return;
         case Wait::yielded:
-        case Wait::nothing: return make_runnable(record);
-        case Wait::ended: return end(context);
+        case Wait::nothing:
+            return make_runnable(record);
+        case Wait::ended:
+            return end(context);
     }
 }
 
@@ -435,8 +440,8 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
-    const bool tries_again = refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty() ||
-                             !submission_.wake_armed();
+    const bool tries_again =
+        refused_ || !parked_.empty() || submission_.is_behind() || !touched_.empty() || !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);
     enter(1, timeout);
     port_.awake();

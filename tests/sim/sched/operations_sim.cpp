@@ -42,7 +42,7 @@ struct Witness {
     std::uint64_t died_in_flight = 0;
     std::uint64_t refused = 0;
     std::size_t spawned = 0;
-    bool harsh = false;
+    bool small = false;
     bool drained = false;
 };
 Witness* witness = nullptr;
@@ -124,7 +124,8 @@ public:
         EXPECT_EQ(umbel_receive(self_, 0, &message), UMBEL_E_TIMEOUT) << "more completions than submissions";
         for (umbel_buffer& buffer : buffers_) umbel_release(self_, &buffer);
         for (const auto& [id, promise] : promises_) {
-            EXPECT_EQ(umbel_await(self_, id, 0, &message), UMBEL_E_INVALID) << "a pending that has had its last, of code " << promise.code;
+            EXPECT_EQ(umbel_await(self_, id, 0, &message), UMBEL_E_INVALID)
+                << "a pending that has had its last, of code " << promise.code;
         }
     }
 
@@ -132,9 +133,9 @@ public:
     void print() const {
         for (const auto& [id, promise] : promises_) {
             if (promise.terminal != 0) continue;
-            std::printf("waits for pending %llx, code %u, fd %d%s%s%s\n", static_cast<unsigned long long>(id), promise.code,
-                        promise.fd, promise.stream ? ", a stream" : "", promise.chained ? ", of a chain" : "",
-                        promise.may_be_cancelled ? ", cancelled" : "");
+            std::printf("waits for pending %llx, code %u, fd %d%s%s%s\n", static_cast<unsigned long long>(id),
+                        promise.code, promise.fd, promise.stream ? ", a stream" : "",
+                        promise.chained ? ", of a chain" : "", promise.may_be_cancelled ? ", cancelled" : "");
         }
     }
     bool over = false;
@@ -259,6 +260,10 @@ private:
         }
         if (!chained && (operation.flags & UMBEL_OP_MULTI) == 0 && world_.chance(0.03))
             operation.flags |= UMBEL_OP_DETACHED;
+        // On a small ring, actors that hold credits for ever and want more would wait for each other.
+        if (w_.small && operation.deadline_ns == 0 && operation.code != UMBEL_OP_CLOSE) {
+            operation.deadline_ns = 1 + world_.random_below(500'000);
+        }
         return operation;
     }
 
@@ -547,9 +552,11 @@ umbel_actor_type parent_type = {.size = sizeof(umbel_actor_type),
 void one_run(std::uint64_t seed, bool cancel_in_the_middle) {
     SimulationOptions options = SimulationOptions::of_seed(seed);
     {
+        options.ring.completion_entries = std::max(options.ring.completion_entries, 16u);
         Simulation simulation(seed, options);
         Witness w(simulation);
         witness = &w;
+        w.small = options.ring.completion_entries < 1024;
         rt::SimWorld& world = simulation.world;
         world.add_file("/data/file", content_of_file());
         simulation.spawn_main(server_type);
@@ -594,12 +601,12 @@ void one_run(std::uint64_t seed, bool cancel_in_the_middle) {
 // Method. Two dozen actors with up to 40 random steps each, on any kernel and any size of ring. The test keeps its own
 //         account of what was promised to whom.
 TEST(Operations, EndOnceAndLeaveNothing) {
-    for_each_seed(1000, [](std::uint64_t seed) { one_run(seed, false); });
+    for_each_seed(3000, [](std::uint64_t seed) { one_run(seed, false); });
 }
 
 // Spec.   The same when the daemon drains, and then cancels, in the middle.
 TEST(Operations, EndWhenTheDaemonDrainsAndCancels) {
-    for_each_seed(500, [](std::uint64_t seed) { one_run(seed, true); });
+    for_each_seed(1500, [](std::uint64_t seed) { one_run(seed, true); });
 }
 
 }  // namespace
