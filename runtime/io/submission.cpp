@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 namespace umbel::rt {
@@ -683,8 +684,9 @@ void Submission::free_record(Operation& operation) {
     IntrusiveList<Operation, OwnerTag>::remove(&operation);  // O2
     owner.completions_reserved -= operation.reserved;
     const SpanId span = operation.span;
+    // find() must not take what is left here for a record. No destructor: a store before it is none to the compiler.
+    static_assert(std::is_trivially_destructible_v<Operation>);
     operation.pending = 0;
-    operation.~Operation();
     owner.io_heap.free(span);
 }
 
