@@ -10,7 +10,8 @@ namespace umbel::rt {
 namespace {
 
 // Slices between two looks at the kernel, when there is always somebody to run.
-constexpr unsigned slices_per_turn = 64;
+constexpr unsigned slices_per_turn = 256;
+constexpr unsigned completions_per_turn = 1024;
 // How long an idle executor sleeps when it must try again by itself: the kernel has refused something.
 constexpr Nanoseconds retry_after = std::chrono::milliseconds(1);
 constexpr Nanoseconds counters_every = std::chrono::milliseconds(10);
@@ -241,14 +242,17 @@ void Executor::prefetch() {
 }
 
 void Executor::run() {
-    for (unsigned slices = 0; slices < slices_per_turn; ++slices) {
+    unsigned completions = 0;
+    for (unsigned slices = 0; slices < slices_per_turn && completions < completions_per_turn;) {
         ActorRecord* next = high_priority_.pop_front();
         if (next == nullptr) next = runnable_.pop_front();
         if (next != nullptr) {
+            ++slices;
             run_slice(*next);
         } else {
             prefetch();
             if (take_completions(1) == 0) return;
+            ++completions;
         }
         // At every pause: whoever waits for room may find it in what the completion queue holds, without a system call.
         if (someone_parked()) {
