@@ -24,7 +24,9 @@ using std::chrono::steady_clock;
 class Threads {
 public:
     Threads(std::size_t executors, umbel_actor_type& main, bool main_everywhere)
-        : shared_(options(), executors, 4096, &rt::host_table()), made_(static_cast<std::ptrdiff_t>(executors) + 1) {
+        : shared_(options(), executors, 4096, &rt::host_table()),
+          made_(static_cast<std::ptrdiff_t>(executors) + 1),
+          over_(static_cast<std::ptrdiff_t>(executors) + 1) {
         umbel::detail::host = &rt::host_table();
         shared_.plugins.push_back(std::make_unique<rt::PluginProgress>());
         shared_.plugins.back()->name = "test";
@@ -49,6 +51,7 @@ public:
                 executor->shut_down();
                 executor->check_invariants();
                 counters_[i] = executor->counters();
+                over_.arrive_and_wait();  // As in runtime.cpp: who wakes us must find our ring.
             });
         }
         made_.arrive_and_wait();
@@ -58,7 +61,11 @@ public:
     [[nodiscard]] bool refused() const { return refused_; }
     [[nodiscard]] std::size_t living() const { return shared_.directory.living(); }
     void stop() {
-        for (const auto& port : shared_.ports) port->command(rt::command_stop);
+        if (threads_.empty()) return;
+        if (!refused_) {
+            for (const auto& port : shared_.ports) port->command(rt::command_stop);
+            over_.count_down();
+        }
         for (std::thread& thread : threads_) thread.join();
         threads_.clear();
     }
@@ -79,6 +86,7 @@ private:
 
     rt::Shared shared_;
     std::latch made_;
+    std::latch over_;
     std::vector<std::thread> threads_;
     std::vector<rt::ExecutorCounters> counters_;
     std::atomic<bool> refused_{false};
