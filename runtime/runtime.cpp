@@ -62,6 +62,7 @@ public:
         }
         std::vector<Result<void>> made(count);
         std::latch all_made(static_cast<std::ptrdiff_t>(count));
+        all_over_ = std::make_unique<std::latch>(static_cast<std::ptrdiff_t>(count) + 1);
         for (std::size_t i = 0; i < count; ++i) {
             threads_.emplace_back([this, i, &made, &all_made] { run_executor(i, made[i], all_made); });
         }
@@ -137,6 +138,7 @@ public:
     void stop() override {
         if (stopped_.exchange(true)) return;
         if (started_) command(command_stop);
+        if (started_ && !threads_.empty()) all_over_->count_down();
         join();
         for (const LoadedPlugin& plugin : plugins_) {
             if (started_ && plugin.descriptor->unload != nullptr) plugin.descriptor->unload();
@@ -194,6 +196,8 @@ private:
             const FaultGuard guard(*executor);
             executor->loop();
             executor->shut_down();
+            // Whoever wakes us until now, an executor or the control thread, must find our ring.
+            all_over_->arrive_and_wait();
         }
     }
 
@@ -228,6 +232,7 @@ private:
     std::mutex go_mutex_;
     std::condition_variable go_changed_;
     Go go_ = Go::wait;
+    std::unique_ptr<std::latch> all_over_;  // the loops, and the control thread's last command
     bool started_ = false;  // the control thread's
     std::atomic<bool> draining_{false};
     std::atomic<bool> stopped_{false};

@@ -1,5 +1,6 @@
 #include "runtime/actor/directory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -21,7 +22,12 @@ Directory::~Directory() {
 ActorRecord* Directory::take(ExecutorIndex executor) {
     Slab& slab = *slabs_[index_of(executor)];
     const std::size_t mine = slab.living.load(std::memory_order_relaxed);
-    if (mine >= max_actors_ / slabs_.size() && living() >= max_actors_) return nullptr;
+    if (slab.allowance == 0) {
+        // Counting all slabs reads the others' cache lines: not for each actor.
+        const std::size_t all = living();
+        if (all >= max_actors_) return nullptr;
+        slab.allowance = std::max<std::size_t>(1, (max_actors_ - all) / (2 * slabs_.size()));
+    }
 
     std::uint32_t place = 0;
     ActorRecord* record = nullptr;
@@ -43,6 +49,7 @@ ActorRecord* Directory::take(ExecutorIndex executor) {
         ++slab.used;
     }
     DCHECK(record->state == ActorState::vacant);  // D1
+    --slab.allowance;
     slab.living.store(mine + 1, std::memory_order_relaxed);
     record->id = ActorId::of(record->generation.load(std::memory_order_relaxed), executor, place);
     record->home.store(static_cast<std::uint8_t>(executor), std::memory_order_relaxed);

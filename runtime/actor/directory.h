@@ -34,7 +34,7 @@ public:
     static constexpr std::uint32_t chunk_records = 1024;
     static constexpr std::uint32_t max_chunks = 16384;  // 16 M records a slab
 
-    /// max_actors: living ones, all executors together.
+    /// max_actors: living ones, all executors together; when all spawn at the limit at once, up to one more for each.
     Directory(std::size_t executors, std::size_t max_actors);
     ~Directory();
     Directory(const Directory&) = delete;
@@ -86,6 +86,7 @@ private:
         std::unique_ptr<std::atomic<ActorRecord*>[]> chunks;
         std::uint32_t used = 0;       // records ever taken
         std::uint32_t free_list = 0;  // 1 + place; 0: none
+        std::size_t allowance = 0;    // how many may be taken before all are counted again
         std::atomic<std::size_t> living{0};
     };
 

@@ -1,0 +1,228 @@
+// Specification of executor.h and actor_calls.cpp, by small simulations.
+#include "runtime/sched/executor.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "tests/support/simulation.h"
+#include "umbel/umbel.h"
+
+namespace umbel::test {
+namespace {
+
+Simulation* simulation = nullptr;
+std::vector<std::string> seen;
+std::vector<std::int64_t> numbers;
+
+template <auto Main>
+void run(SimulationOptions options = {}, std::size_t executors = 1) {
+    options.executors = executors;
+    Simulation made(7, options);
+    made.skipped_turns = 0;
+    simulation = &made;
+    seen.clear();
+    numbers.clear();
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<Main>);
+    (void)made.run_until([] { return false; }, 20'000);
+    made.expect_nothing_left();
+    simulation = nullptr;
+}
+
+// ---- Case 3 by a forced EBUSY.
+
+void nop_many(self& me) {
+    for (int i = 0; i < 20; ++i) {
+        if (me.await(me.submit(op::nop()))) numbers.push_back(i);
+        if (i == 5) simulation->rings[0]->refuse(3, EBUSY);
+    }
+}
+void nop_flood(self& me) {
+    for (int i = 0; i < 4; ++i) (void)me.spawn<nop_many>();
+    std::vector<pending<void>> many;
+    simulation->rings[0]->refuse(5, EBUSY);
+    for (int i = 0; i < 40; ++i) many.push_back(me.submit(op::nop()));
+    for (auto& each : many) {
+        if (me.await(std::move(each))) numbers.push_back(100);
+    }
+}
+
+// Spec.   Refused by the kernel, an actor is parked, comes back by the high-priority queue, and its submission goes through:
+//         nothing is lost and nothing done twice.
+TEST(Parking, ARefusedFlushIsTriedAgain) {
+    SimulationOptions options;
+    options.ring.submission_entries = 4;
+    options.ring.completion_entries = 64;
+    options.runtime.executors.buffer_count = 0;
+    std::uint64_t parked = 0;
+    options.executors = 1;
+    Simulation made(7, options);
+    simulation = &made;
+    numbers.clear();
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<nop_flood>);
+    EXPECT_TRUE(made.run_until([&] { return made.steps > 2 && made.living() == 0; }));
+    parked = made.sum(&rt::ExecutorCounters::high_priority_yields);
+    (void)made.run_until([] { return false; }, 100);
+    made.expect_nothing_left();
+    EXPECT_EQ(numbers.size(), 4u * 20 + 40);
+    EXPECT_GE(parked, 1u);
+    EXPECT_GE(made.rings[0]->refused(), 5u);
+    EXPECT_EQ(made.rings[0]->overflows(), 0u);
+}
+
+// Polls what never becomes ready, with a chain that needs more than idle ones leave; the other's file operations go on.
+void greedy(self& me, int fd) {
+    std::vector<pending<std::size_t>> idle;
+    for (int i = 0; i < 5; ++i) idle.push_back(me.submit(op::poll(fd, POLLIN, {.deadline = std::chrono::seconds(5)})));
+    auto [a, b, c, d] = me.chain(op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::nop());
+    (void)me.await(std::move(a));
+    numbers.push_back(-1);
+}
+void modest(self& me) {
+    for (int i = 0; i < 50; ++i) {
+        if (me.await(me.submit(op::nop()))) numbers.push_back(i);
+    }
+    seen.push_back(std::to_string(me.now().count() / 1'000'000'000));
+}
+void both(self& me) {
+    auto quiet = me.await(me.open_socket(AF_INET, SOCK_STREAM));
+    ASSERT_TRUE(quiet.has_value());
+    auto address = *endpoint::parse("127.0.0.1:8000");
+    ASSERT_TRUE(me.await(me.bind(*quiet, address)).has_value());
+    ASSERT_TRUE(me.await(me.listen(*quiet, 4)).has_value());
+    (void)me.spawn<greedy>(quiet->release());
+    me.yield();
+    me.yield();
+    (void)me.spawn<modest>();
+}
+
+// Spec.   One whose chain must wait for what waits for the world does not stop the others.
+TEST(Parking, PassesOverWhoCannotGoOn) {
+    SimulationOptions options;
+    options.ring.submission_entries = 8;
+    options.ring.completion_entries = 16;
+    options.runtime.executors.buffer_count = 0;
+    Simulation made(7, options);
+    simulation = &made;
+    numbers.clear();
+    seen.clear();
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<both>);
+    const bool over = made.run_until([] { return seen.size() == 1; }, 5000);
+    EXPECT_TRUE(over);
+    EXPECT_EQ(std::count_if(numbers.begin(), numbers.end(), [](auto number) { return number >= 0; }), 50);
+    made.command(rt::command_stop);
+    (void)made.run_until([] { return false; }, 20);
+    for (const auto& executor : made.executors) executor->shut_down();
+}
+
+// ---- What actors call.
+
+// Spec.   A stream's completions are awaited in the order in which they came, also when several come before the actor runs.
+void poll_in_order(self& me) {
+    auto listener = me.await(me.open_socket(AF_INET, SOCK_STREAM));
+    auto address = *endpoint::parse("127.0.0.1:8000");
+    ASSERT_TRUE(me.await(me.bind(*listener, address)).has_value());
+    ASSERT_TRUE(me.await(me.listen(*listener, 64)).has_value());
+    auto incoming = me.accept_many(*listener);
+    std::vector<socket> peers;
+    for (int i = 0; i < 30; ++i) {
+        if (i % 10 == 0) {
+            std::vector<std::shared_ptr<rt::SimClient>> clients;
+            for (int k = 0; k < 10; ++k) clients.push_back(simulation->world.connect_client(8000));
+        }
+        auto peer = me.next(incoming);
+        ASSERT_TRUE(peer.has_value());
+        numbers.push_back(peer->fd());
+        peers.push_back(std::move(*peer));
+    }
+}
+TEST(Calls, AStreamIsAwaitedInOrder) {
+    SimulationOptions options;
+    options.ring.step = rt::RingStep::deferred;
+    run<poll_in_order>(options);
+    ASSERT_EQ(numbers.size(), 30u);
+    EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end())) << "descriptors are given in order here";
+}
+
+// Spec.   A timeout is never over too early, however long the turn has taken already.
+void time_late_in_a_turn(self& me) {
+    for (int i = 0; i < 50; ++i) {
+        for (int k = 0; k < 5000; ++k) (void)me.now();  // A reading takes 20 ns here.
+        const auto before = me.now();
+        me.sleep(std::chrono::microseconds(300));
+        numbers.push_back((me.now() - before).count());
+    }
+}
+TEST(Timeouts, AreNeverEarly) {
+    run<time_late_in_a_turn>();
+    ASSERT_EQ(numbers.size(), 50u);
+    for (const std::int64_t number : numbers) EXPECT_GE(number, 300'000);
+}
+
+// ---- Drain.
+
+class DormantMain {
+public:
+    explicit DormantMain(self& me) { me.ready("here"); }
+    void on_message(self& me, message& message) {
+        if (!message.is_drain()) return;
+        seen.push_back("told");
+        me.exit();
+    }
+};
+
+// Spec.   Main actors are told of a drain, dormant ones too, and those that have not run yet.
+TEST(Drain, IsToldToDormantMains) {
+    for (const bool at_once : {false, true}) {
+        Simulation made(7);
+        simulation = &made;
+        seen.clear();
+        umbel::detail::host = &rt::host_table();
+        made.spawn_main(umbel::detail::handler<DormantMain>::type);
+        if (!at_once) {
+            (void)made.run_until([] { return false; }, 100);
+            EXPECT_EQ(made.sum(&rt::ExecutorCounters::contexts_leased), 0u) << "it is dormant";
+        }
+        made.command(rt::command_drain);
+        (void)made.run_until([] { return false; }, 100);
+        EXPECT_EQ(seen.size(), 1u);
+        made.expect_nothing_left();
+    }
+}
+
+// ---- Port.
+
+// Spec.   A sleeper is woken once, by the first who sees it asleep; who is awake is not; with mail or a command there it does
+//         not fall asleep.                                                                                   (port.h, P1)
+TEST(Port, WakesSleepersOnly) {
+    rt::SimWorld world(1);
+    const auto ring = world.make_ring();
+    rt::Port port(2);
+    port.set_ring(*ring);
+    EXPECT_FALSE(port.wake_if_asleep());
+    ASSERT_TRUE(port.fall_asleep());
+    EXPECT_TRUE(port.wake_if_asleep());
+    EXPECT_FALSE(port.wake_if_asleep());
+    rt::Channel& channel = port.channel_from(rt::ExecutorIndex{1});
+    ASSERT_TRUE(channel.push(rt::EnvelopeKind::message, 1, 2, 3, "x", 1));
+    EXPECT_TRUE(port.fall_asleep()) << "unpublished mail is none";
+    port.awake();
+    channel.publish();
+    EXPECT_FALSE(port.fall_asleep());
+    channel.drain([](const rt::Envelope&) {});
+    EXPECT_TRUE(port.fall_asleep());
+    port.awake();
+    port.command(rt::command_drain);
+    EXPECT_FALSE(port.fall_asleep());
+    EXPECT_EQ(port.take_commands(), std::uint32_t{rt::command_drain});
+    EXPECT_EQ(port.take_commands(), 0u);
+}
+
+}  // namespace
+}  // namespace umbel::test
