@@ -233,7 +233,7 @@ private:
     std::condition_variable go_changed_;
     Go go_ = Go::wait;
     std::unique_ptr<std::latch> all_over_;  // the loops, and the control thread's last command
-    bool started_ = false;  // the control thread's
+    bool started_ = false;                  // the control thread's
     std::atomic<bool> draining_{false};
     std::atomic<bool> stopped_{false};
     std::mutex log_mutex_;

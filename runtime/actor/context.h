@@ -66,8 +66,8 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     Operation* awaited = nullptr;       // Wait::completion
     std::size_t mark = 0;               // … where in the mailbox it lies, if the generation is still
     std::uint32_t mark_generation = 0;  // … this
-    Submission::Need need;              // Wait::room: for this much,
-    std::uint64_t parked_number = 0;    // … since this parking; 0: its submission has not been refused
+    Submission::Need need;              // Wait::room: for this much
+    bool parked_before = false;         // … and this submission has been refused before
 
     // The present slice.
     std::uint32_t calls = 0;  // Runtime calls since the clock was last read.

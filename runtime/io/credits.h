@@ -23,7 +23,7 @@ namespace umbel::rt {
 
 class Credits {
 public:
-    /// longest_chain: operations that may be submitted together, if two thirds of the credits are enough for them.
+    /// longest_chain: operations that may be submitted together, if half of the credits is enough for them.
     Credits(unsigned completion_entries, unsigned longest_chain)
         : reserve_(std::clamp(completion_entries / 8, 2u, 256u)),
           limit_(completion_entries - reserve_),
@@ -67,8 +67,8 @@ public:
 
 private:
     [[nodiscard]] unsigned share_for_open_ended() const {
-        // A tiny ring keeps a third for them all the same: an acceptor and a session must be able to wait at once.
-        const unsigned others = std::max(limit_ / 8, std::min(longest_chain_, limit_ * 2 / 3));  // I2
+        // Half of a tiny ring is for them all the same: an acceptor and a session must be able to wait at once.
+        const unsigned others = std::max(limit_ / 8, std::min(longest_chain_, limit_ / 2));  // I2
         return limit_ - others;
     }
 

@@ -285,8 +285,6 @@ bool Submission::has_room(Need need) const {
     return ring_.can_reserve(need.entries) && credits_.available(need.entries, need.open_ended) && !ring_.overflowed();
 }
 
-bool Submission::waits_for_the_world(Need need) const { return !credits_.share_available(need.open_ended); }
-
 // Allocates the record and its buffer, and copies in what the kernel reads. Undone by freeing both.
 int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                      Operation*& made) {

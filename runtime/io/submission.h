@@ -59,8 +59,6 @@ public:
                                  umbel_pending* pendings, Nanoseconds now);
     /// Whether an attempt that was parked would get further now.
     [[nodiscard]] bool has_room(Need need) const;
-    /// Whether it would not only because open-ended operations have all of their share: others need not wait for it.
-    [[nodiscard]] bool waits_for_the_world(Need need) const;
 
     /// The operation behind a pending, or null if there is none (any more).
     [[nodiscard]] Operation* find(OperationOwner& owner, umbel_pending pending) const;

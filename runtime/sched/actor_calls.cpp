@@ -231,7 +231,7 @@ int Executor::submit(ActorContext& context, std::span<const umbel_operation> ope
         // The turn may have begun long ago, and a time that is over too early is wrong.
         if (operation.deadline_ns != 0 || operation.code == UMBEL_OP_TIMEOUT) now = ring_->clock().now();
     }
-    context.parked_number = 0;
+    context.parked_before = false;
     for (;;) {
         const Submission::Verdict verdict = submission_.submit(context, operations, pendings, now);
         switch (verdict.outcome) {

@@ -189,34 +189,34 @@ void Executor::take_mail() {
     }
 }
 
-// Those whose submission was refused go to the high-priority queue, as many as there is room for, the one that has waited
-// longest first. But who waits for a share that only the world can free must not hold up the others: what it waits for
-// may be one of theirs.
+// Those whose submission was refused go to the high-priority queue, as many as there is room for, who has waited longest
+// first. Who waits for operations that wait for the world stands in a line of its own, and in each line who does not fit is
+// passed over: what one waits for may be another's doing.
 void Executor::unpark() {
-    if (!high_priority_.empty()) return;  // They have been promised room and have not taken it yet.
-    Submission::Need together;
-    bool open_ended_too = true;
-    for (;;) {
-        const bool open_ended =
-            open_ended_too && !parked_open_ended_.empty() &&
-            (parked_.empty() || parked_open_ended_.front()->parked_number < parked_.front()->parked_number);
-        std::deque<ActorContext*>& parked = open_ended ? parked_open_ended_ : parked_;
-        if (parked.empty()) return;
-        ActorContext& context = *parked.front();
-        const Submission::Need wanted{together.entries + context.need.entries,
-                                      together.open_ended + context.need.open_ended};
-        if (open_ended && submission_.waits_for_the_world(wanted)) {
-            open_ended_too = false;
+    if (!someone_parked() || !high_priority_.empty())
+        return;  // Those have been promised room and have not taken it yet.
+    // Perhaps only the submission queue is full: case 2 again.
+    if (ring_->sq_pending() != 0) enter(0, Nanoseconds(0));
+    Submission::Need promised;
+    open_ended_first_ = !open_ended_first_;
+    if (open_ended_first_) resume(parked_open_ended_, {1, 1}, promised);
+    resume(parked_, {1, 0}, promised);
+    if (!open_ended_first_) resume(parked_open_ended_, {1, 1}, promised);
+}
+
+// least: what anybody in this line needs at least.
+void Executor::resume(std::deque<ActorContext*>& parked, Submission::Need least, Submission::Need& promised) {
+    const auto with = [&promised](Submission::Need need) {
+        return Submission::Need{promised.entries + need.entries, promised.open_ended + need.open_ended};
+    };
+    for (auto next = parked.begin(); next != parked.end() && submission_.has_room(with(least));) {
+        ActorContext& context = **next;
+        if (!submission_.has_room(with(context.need))) {
+            ++next;
             continue;
         }
-        if (!submission_.has_room(wanted)) {
-            // Perhaps only the submission queue is full: case 2 again.
-            if (ring_->sq_pending() == 0) return;
-            enter(0, Nanoseconds(0));
-            if (!submission_.has_room(wanted)) return;
-        }
-        together = wanted;
-        parked.pop_front();
+        promised = with(context.need);
+        next = parked.erase(next);
         context.record->state = ActorState::runnable;
         high_priority_.push_back(context.record);
     }
@@ -315,10 +315,10 @@ void Executor::settle(ActorContext& context) {
 void Executor::park(ActorContext& context) {
     ++counters_.high_priority_yields;
     std::deque<ActorContext*>& parked = context.need.open_ended != 0 ? parked_open_ended_ : parked_;
-    if (context.parked_number != 0) {
+    if (context.parked_before) {
         parked.push_front(&context);
     } else {
-        context.parked_number = ++parkings_;
+        context.parked_before = true;
         parked.push_back(&context);
     }
 }

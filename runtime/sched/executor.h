@@ -106,6 +106,7 @@ private:
     unsigned take_completions(unsigned most);
     void take_mail();
     void unpark();
+    void resume(std::deque<ActorContext*>& parked, Submission::Need least, Submission::Need& promised);
     void deliver(Operation& operation, const CompletionMessage& message);
     void expired(Timer& timer);
     void begin_drain();
@@ -162,11 +163,11 @@ private:
     RunQueue runnable_;
     std::deque<ActorContext*> parked_;             // wait for room in the ring (case 3), …
     std::deque<ActorContext*> parked_open_ended_;  // … for operations that wait for the world
-    std::uint64_t parkings_ = 0;
-    Contexts contexts_;                // leased (E3)
-    std::vector<ActorId> mains_;       // spawned here; told of a drain
-    ActorContext* running_ = nullptr;  // E1
-    Nanoseconds now_;                  // as of this turn's reap()
+    bool open_ended_first_ = false;                // … whose line is looked at first
+    Contexts contexts_;                            // leased (E3)
+    std::vector<ActorId> mains_;                   // spawned here; told of a drain
+    ActorContext* running_ = nullptr;              // E1
+    Nanoseconds now_;                              // as of this turn's reap()
 
     // I/O. own_ is the executor's own context: its slot's I/O heap holds what belongs to no actor.
     Slot own_slot_;

@@ -59,7 +59,8 @@ struct SimulationOptions {
 class Simulation {
 public:
     explicit Simulation(std::uint64_t seed, const SimulationOptions& options = {})
-        : world(seed, options.faults), shared(options.runtime, options.executors, std::size_t{1} << 21, &rt::host_table()) {
+        : world(seed, options.faults),
+          shared(options.runtime, options.executors, std::size_t{1} << 21, &rt::host_table()) {
         asleep_.resize(options.executors);
         shared.plugins.push_back(std::make_unique<rt::PluginProgress>());
         shared.plugins.back()->name = "test";

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <climits>
 
 #include <array>
 #include <memory>
@@ -63,6 +65,7 @@ public:
     }
     void reap() {
         completion.reap(
+            UINT_MAX,
             [this](Operation& operation, const CompletionMessage& message) { unread.push_back({&operation, message}); },
             [this](OperationOwner& dead) {
                 submission.bury(dead);
