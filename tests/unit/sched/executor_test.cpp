@@ -77,8 +77,8 @@ TEST(Parking, ARefusedFlushIsTriedAgain) {
 
 // Polls what never becomes ready, with a chain that needs more than idle ones leave; the other's file operations go on.
 void greedy(self& me, int fd) {
-    std::vector<pending<std::size_t>> idle;
-    for (int i = 0; i < 5; ++i) idle.push_back(me.submit(op::poll(fd, POLLIN, {.deadline = std::chrono::seconds(5)})));
+    std::array<pending<std::size_t>, 5> idle;  // On its stack, which is abandoned in the end.
+    for (auto& each : idle) each = me.submit(op::poll(fd, POLLIN, {.deadline = std::chrono::seconds(5)}));
     auto [a, b, c, d] = me.chain(op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::nop());
     (void)me.await(std::move(a));
     numbers.push_back(-1);
@@ -208,6 +208,7 @@ TEST(Drain, IsToldToDormantMains) {
 // ---- Sleep.
 
 void wait_after_a_stray_wake(self& me) {
+    me.sleep(std::chrono::milliseconds(1));  // The read is in the kernel from the first sleep on.
     simulation->world.after(std::chrono::microseconds(10), [] { simulation->rings[0]->wake(); });
     for (int k = 0; k < 15'000; ++k) (void)me.now();
     EXPECT_TRUE(me.receive().is_drain());
