@@ -85,6 +85,8 @@ public:
     /// A turn for each executor that is awake. False when nothing will ever happen again.
     bool step() {
         bool all_asleep = true;
+        // Sometimes much happens in the kernel between two looks at it.
+        if (world.chance(long_pauses)) world.pass(rt::Nanoseconds(world.random_below(500'000)));
         for (std::size_t i = 0; i < executors.size(); ++i) {
             rt::Port& port = *shared.ports[i];
             if (asleep_[i] && rings[i]->asleep()) continue;
@@ -158,6 +160,7 @@ public:
     }
 
     double skipped_turns = 0.1;
+    double long_pauses = 0.05;
     unsigned check_every = 64;
     unsigned steps = 0;
 

@@ -77,8 +77,8 @@ TEST(Parking, ARefusedFlushIsTriedAgain) {
 
 // Polls what never becomes ready, with a chain that needs more than idle ones leave; the other's file operations go on.
 void greedy(self& me, int fd) {
-    std::vector<pending<std::size_t>> idle;
-    for (int i = 0; i < 5; ++i) idle.push_back(me.submit(op::poll(fd, POLLIN, {.deadline = std::chrono::seconds(5)})));
+    std::array<pending<std::size_t>, 5> idle;  // On its stack, which is abandoned in the end.
+    for (auto& each : idle) each = me.submit(op::poll(fd, POLLIN, {.deadline = std::chrono::seconds(5)}));
     auto [a, b, c, d] = me.chain(op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::poll(fd, POLLIN), op::nop());
     (void)me.await(std::move(a));
     numbers.push_back(-1);
@@ -124,7 +124,14 @@ TEST(Parking, PassesOverWhoCannotGoOn) {
 // ---- What actors call.
 
 // Spec.   A stream's completions are awaited in the order in which they came, also when several come before the actor runs.
-void poll_in_order(self& me) {
+void time_waster(self& me) {
+    for (int i = 0; i < 40; ++i) {
+        for (int k = 0; k < 5000; ++k) (void)me.now();  // 100 us, in which completions come that nobody takes
+        me.sleep(std::chrono::microseconds(100));
+    }
+}
+void accept_in_order(self& me) {
+    (void)me.spawn<time_waster>();
     auto listener = me.await(me.open_socket(AF_INET, SOCK_STREAM));
     auto address = *endpoint::parse("127.0.0.1:8000");
     ASSERT_TRUE(me.await(me.bind(*listener, address)).has_value());
@@ -144,8 +151,10 @@ void poll_in_order(self& me) {
 }
 TEST(Calls, AStreamIsAwaitedInOrder) {
     SimulationOptions options;
-    options.ring.step = rt::RingStep::deferred;
-    run<poll_in_order>(options);
+    options.ring.step = rt::RingStep::submit_all;  // Completions appear without an enter.
+    options.ring.submission_entries = 64;
+    options.ring.completion_entries = 512;  // A mailbox of this size has room for a multishot accept.
+    run<accept_in_order>(options);
     ASSERT_EQ(numbers.size(), 30u);
     EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end())) << "descriptors are given in order here";
 }
@@ -194,6 +203,33 @@ TEST(Drain, IsToldToDormantMains) {
         EXPECT_EQ(seen.size(), 1u);
         made.expect_nothing_left();
     }
+}
+
+// ---- Sleep.
+
+void wait_after_a_stray_wake(self& me) {
+    me.sleep(std::chrono::milliseconds(1));  // The read is in the kernel from the first sleep on.
+    simulation->world.after(std::chrono::microseconds(10), [] { simulation->rings[0]->wake(); });
+    for (int k = 0; k < 15'000; ++k) (void)me.now();
+    EXPECT_TRUE(me.receive().is_drain());
+}
+
+// Spec.   An executor never sleeps without the read by which it is woken, even if that completed after reap().
+// Method. A wake that comes while an actor runs: it is reaped at the pause after it. Then the executor sleeps, and only
+//         the command's wake can bring it back.
+TEST(Sleep, CanAlwaysBeEnded) {
+    SimulationOptions options;
+    options.ring.step = rt::RingStep::submit_all;
+    Simulation made(7, options);
+    made.skipped_turns = made.long_pauses = 0;
+    simulation = &made;
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<wait_after_a_stray_wake>);
+    (void)made.run_until([] { return false; }, 100);
+    EXPECT_EQ(made.living(), 1u);
+    made.command(rt::command_drain);
+    (void)made.run_until([] { return false; }, 100);
+    made.expect_nothing_left();
 }
 
 // ---- Port.
