@@ -206,9 +206,9 @@ private:
         return std::ranges::none_of(keys, [&](const char* key) { return broken_.contains(key); });
     }
 
-    void note(std::string_view section, std::string_view key, std::string text) {
+    void note(std::string_view section, std::string_view key, const std::string& text) {
         for (EffectiveSetting& setting : result_.effective) {
-            if (setting.section == section && setting.key == key) setting.note = std::move(text);
+            if (setting.section == section && setting.key == key) setting.note = text;
         }
     }
 

@@ -56,7 +56,7 @@ private:
         LogLine line = line_of(EventKind::ready, "", {milliseconds(std::chrono::steady_clock::now() - began_)});
         std::string text;
         for (const auto& [plugin, announced] : runtime_.announcements()) {
-            text += (text.empty() ? "" : "; ") + plugin + ": " + announced;
+            text.append(text.empty() ? "" : "; ").append(plugin).append(": ").append(announced);
             line.fields.emplace_back("plugin." + plugin, announced);
         }
         if (!text.empty()) line.message = text;

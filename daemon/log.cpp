@@ -107,7 +107,7 @@ void Log::reopen() {
     wake_.notify_one();
 }
 
-void Log::stop(LogLine last) {
+void Log::stop(const LogLine& last) {
     detach();
     join();
     emit(last);  // I1

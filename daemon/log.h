@@ -57,7 +57,7 @@ public:
     /// Opens the file anew (after it was moved away) and logs that it did, or why it could not.
     void reopen();
     /// Writes everything that is left, then `last`, and ends the thread.
-    void stop(LogLine last);
+    void stop(const LogLine& last);
 
 private:
     explicit Log(const config::LogSettings& settings) : settings_(settings) {}

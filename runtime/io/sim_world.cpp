@@ -388,10 +388,10 @@ void SimWorld::start(std::unique_ptr<Operation> started) {
     schedule(op, delay());
 }
 
-void SimWorld::schedule(Operation& operation, Nanoseconds delay_) {
+void SimWorld::schedule(Operation& operation, Nanoseconds wait) {
     if (operation.scheduled) return;
     operation.scheduled = true;
-    after(delay_, [this, id = operation.id] { fire(id); });
+    after(wait, [this, id = operation.id] { fire(id); });
 }
 
 void SimWorld::fire(OperationId id) {

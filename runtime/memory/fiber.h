@@ -81,7 +81,7 @@ public:
     /// Touches the top of its stack early, where it will go on.
     void prefetch() const {
         const auto* top = static_cast<const char*>(context_);
-        for (int line = 0; line < 6; ++line) __builtin_prefetch(top + line * 64, 1);
+        for (int line = 0; line < 6; ++line) __builtin_prefetch(top + line * std::ptrdiff_t{64}, 1);
     }
 
     /// Prepared, and has run at least once.

@@ -46,7 +46,7 @@ struct Shared {
     }
     ~Shared() {
         // A plugin's types outlive this runtime; another one declares them anew.
-        for (const ActorType& type : types) const_cast<umbel_actor_type*>(type.declared)->runtime = nullptr;
+        for (const ActorType& type : types_) const_cast<umbel_actor_type*>(type.declared)->runtime = nullptr;
     }
     Shared(const Shared&) = delete;
     Shared& operator=(const Shared&) = delete;
@@ -76,17 +76,17 @@ private:
         const Bytes limit = declared.memory_limit != 0 ? Bytes{declared.memory_limit} : options.actors.memory_limit;
         const Result<RegionSize> size = RegionSize::from(limit);
         if (!size) return nullptr;
-        const std::scoped_lock lock(types_mutex);
+        const std::scoped_lock lock(types_mutex_);
         if (declared.runtime == nullptr) {
-            types.push_back({&declared, plugins[plugin]->name, plugin, *size});
+            types_.push_back({&declared, plugins[plugin]->name, plugin, *size});
             // release: publishes the ActorType. Pairs with the acquire in declare().
-            std::atomic_ref<void*>(declared.runtime).store(&types.back(), std::memory_order_release);
+            std::atomic_ref<void*>(declared.runtime).store(&types_.back(), std::memory_order_release);
         }
         return static_cast<const ActorType*>(declared.runtime);
     }
 
-    std::mutex types_mutex;
-    std::deque<ActorType> types;
+    std::mutex types_mutex_;
+    std::deque<ActorType> types_;
 };
 
 }  // namespace umbel::rt
