@@ -76,11 +76,29 @@ public:
     /// bytes:    1 B … 2 MiB.
     /// Returns:  none if nothing fits, if `bytes` is 0 or more than 2 MiB, or if there is no memory for the
     ///           bookkeeping; then nothing has changed (I6).
-    [[nodiscard]] SpanId allocate(IoHeapKey, std::size_t bytes);
+    [[nodiscard]] SpanId allocate(IoHeapKey, std::size_t bytes) {
+        if (bytes - 1 >= max_span_bytes) [[unlikely]]
+            return SpanId::none;  // 0 wraps round
+        const auto granules = static_cast<std::uint32_t>((bytes - 1) / granule_bytes);
+        const unsigned span_class = 31 - static_cast<unsigned>(__builtin_clz(granules << 1 | 1));
+        return index_ == nullptr ? allocate_small(span_class) : allocate_indexed(span_class);
+    }
 
     /// Gives a live span back; it becomes one with the free space before and after it. A span that is not live is a
     /// programmer's error.
-    void free(SpanId span);
+    void free(SpanId span) {
+        CHECK(is_live(span));  // Freed twice, or never allocated.
+        const auto node = static_cast<std::uint32_t>(span);
+        const std::uint32_t length = std::uint32_t{1} << class_of(nodes_[node]);
+        --live_spans_;
+        live_granules_ -= length;
+        poison(nodes_[node].start, length);
+        if (index_ == nullptr) {
+            nodes_[merge(node)].link = 0;
+        } else {
+            free_indexed(node);
+        }
+    }
 
     /// The span's first byte. It stays there until the span is freed.
     [[nodiscard]] std::byte* address(SpanId span) const {
@@ -148,6 +166,77 @@ private:
     void discard_node(std::uint32_t node) {
         nodes_[node].link = unused_;
         unused_ = node;
+    }
+
+    // The walk from the front.
+    [[nodiscard]] SpanId allocate_small(unsigned span_class) {
+        const std::uint32_t needed = std::uint32_t{1} << span_class;
+        for (std::uint32_t run = nodes_[anchor].next; run != anchor; run = nodes_[run].next) {
+            if (is_live(run)) continue;
+            const std::uint32_t length = length_of(run);
+            if (length < needed) continue;
+            const std::uint32_t start = nodes_[run].start;
+            std::uint32_t span = run;
+            if (length != needed) {
+                if (unused_ == 0 && node_count_ == embedded_nodes) [[unlikely]]
+                    return allocate_with_more_nodes(span_class);
+                span = cut_front(run, start, needed);
+            }
+            account_allocation(span, start, span_class);
+            return SpanId{span};
+        }
+        return SpanId::none;
+    }
+    [[nodiscard]] SpanId allocate_with_more_nodes(unsigned span_class);
+    [[nodiscard]] SpanId allocate_indexed(unsigned span_class);
+    void free_indexed(std::uint32_t node);
+
+    // A new block of `granules` before what is left of the free run. There is a node for it.
+    [[nodiscard]] std::uint32_t cut_front(std::uint32_t run, std::uint32_t start, std::uint32_t granules) {
+        std::uint32_t block = unused_;
+        if (block != 0) {
+            unused_ = nodes_[block].link;
+        } else {
+            block = node_count_++;
+        }
+        const std::uint32_t before = nodes_[run].prev;
+        nodes_[block].start = start;
+        nodes_[block].prev = before;
+        nodes_[block].next = run;
+        nodes_[before].next = block;
+        nodes_[run].prev = block;
+        nodes_[run].start = start + granules;
+        return block;
+    }
+
+    // I3: the block becomes part of the free run after it, and then of the one before. Returns what it is now.
+    [[nodiscard]] std::uint32_t merge(std::uint32_t block) {
+        const std::uint32_t before = nodes_[block].prev;
+        const std::uint32_t after = nodes_[block].next;
+        if (!is_live(after)) {
+            nodes_[after].start = nodes_[block].start;
+            nodes_[after].prev = before;
+            nodes_[before].next = after;
+            discard_node(block);
+            block = after;
+        }
+        if (!is_live(before)) {
+            const std::uint32_t next = nodes_[block].next;
+            nodes_[before].next = next;
+            nodes_[next].prev = before;
+            discard_node(block);
+            block = before;
+        }
+        return block;
+    }
+
+    void account_allocation(std::uint32_t span, std::uint32_t start, unsigned span_class) {
+        const std::uint32_t length = std::uint32_t{1} << span_class;
+        nodes_[span].link = live_bit | span_class;
+        ++live_spans_;
+        live_granules_ += length;
+        high_water_ = high_water_ < start + length ? start + length : high_water_;
+        unpoison(start, length);
     }
 #if defined(UMBEL_IO_HEAP_POISON)
     void poison(std::uint32_t start, std::uint32_t granules);
