@@ -6,10 +6,6 @@
 #include <cstring>
 #include <new>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #if defined(UMBEL_IO_HEAP_POISON)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -40,8 +36,7 @@ public:
     public:
         constexpr Entry() = default;
         Entry(std::uint32_t node, std::uint32_t start, unsigned k, bool exact)
-            : word_((std::uint64_t{start} + start_bias) << 32 | std::uint64_t{k} << 28 |
-                    static_cast<std::uint64_t>(exact) << 27 | node) {}
+            : word_(normal_bit | std::uint64_t{start} << 32 | k << 28 | static_cast<unsigned>(exact) << 27 | node) {}
         explicit constexpr Entry(std::uint64_t word) : word_(word) {}
 
         // Behind every run.
@@ -49,26 +44,30 @@ public:
 
         [[nodiscard]] bool operator==(const Entry&) const = default;
         [[nodiscard]] std::uint64_t word() const { return word_; }
+        // In the same order: x86-64 finds the lower of two doubles in one instruction.
+        [[nodiscard]] double number() const { return std::bit_cast<double>(word_); }
         [[nodiscard]] std::uint32_t node() const { return static_cast<std::uint32_t>(word_) & link_mask; }
-        [[nodiscard]] std::uint32_t start() const { return static_cast<std::uint32_t>(word_ >> 32) - start_bias; }
-        [[nodiscard]] unsigned run_class() const { return static_cast<unsigned>(word_ >> 28) & 15; }
+        [[nodiscard]] std::uint32_t start() const { return static_cast<std::uint32_t>(word_ >> 32) & start_mask; }
         // Whether the run is as long as a span of class k, not longer.
         [[nodiscard]] bool is_exactly(unsigned k) const { return (word_ >> 27 & 31) == (k << 1 | 1); }
 
     private:
-        static constexpr std::uint32_t start_bias = std::uint32_t{1} << 20;  // FreeIndex::lowest()
-        std::uint64_t word_ = 0;  // start + start_bias : 32, class : 4, exact : 1, node : 27
+        static constexpr std::uint64_t normal_bit = std::uint64_t{1} << 61;  // number() is never denormal.
+        static constexpr std::uint32_t start_mask = (std::uint32_t{1} << 29) - 1;
+        std::uint64_t word_ = 0;  // From the top: normal_bit : 3, start : 29, class : 4, exact : 1, node : 27.
     };
 
-    explicit FreeIndex(const std::uint32_t extent_granules)
-        : extent_log2_(std::max(min_bits, static_cast<unsigned>(std::bit_width(extent_granules)))) {
+    // Starts up to `extent_granules` will be inserted.
+    explicit FreeIndex(const std::uint32_t extent_granules) {
         heads_.fill(Entry::none());
+        while (extent_granules >= limit()) ++extent_log2_;
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
             runs.table = first_buckets_[k].table.data();
             runs.leaves = &first_buckets_[k].leaf;
             runs.bits = min_bits;
             runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
+            put_end(runs);
         }
     }
     FreeIndex(const FreeIndex&) = delete;
@@ -84,29 +83,19 @@ public:
     // The lowest run of class ≥ wanted, or none().
     [[nodiscard]] Entry lowest(unsigned wanted) const {
         const Entry* const from = heads_.data() + wanted;
-#if defined(__SSE2__)
-        // Positive doubles are ordered as their bits are, and SSE2 has a minimum of doubles but not of words. The bias of
-        // the start makes all entries normal numbers; none() is one as well.
-        const auto pair = [from](std::size_t i) {
-            return _mm_castsi128_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i)));
-        };
-        const __m128d a = _mm_min_pd(_mm_min_pd(pair(0), pair(1)), _mm_min_pd(pair(2), pair(3)));
-        const __m128d b = _mm_min_pd(_mm_min_pd(pair(4), pair(5)), _mm_min_pd(pair(6), pair(7)));
-        const __m128d two = _mm_min_pd(a, b);
-        const __m128d one = _mm_min_sd(two, _mm_unpackhi_pd(two, two));
-        return Entry(static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_castpd_si128(one))));
-#else
-        std::uint64_t least = Entry::none().word();
-        for (std::size_t i = 0; i < class_count; ++i) least = std::min(least, from[i].word());
-        return Entry(least);
-#endif
+        const auto lower = [](double a, double b) { return a < b ? a : b; };
+        std::array<double, 4> lowest{};
+        for (std::size_t i = 0; i < 4; ++i) {
+            lowest[i] = lower(lower(from[i].number(), from[i + 4].number()),
+                              lower(from[i + 8].number(), from[i + 12].number()));
+        }
+        return Entry(std::bit_cast<std::uint64_t>(lower(lower(lowest[0], lowest[1]), lower(lowest[2], lowest[3]))));
     }
 
     // Starts up to `high_water` will be inserted.
     void cover(Node* nodes, std::uint32_t high_water) {
-        if (high_water >> extent_log2_ == 0) [[likely]]
-            return;
-        extend(nodes, high_water);
+        if (high_water >= limit()) [[unlikely]]
+            extend(nodes, high_water);
     }
 
     // `node` is a free run that is in no list.
@@ -133,22 +122,38 @@ public:
     // `node` is in class k's lists under its start.
     [[gnu::noinline]] void remove(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
-        const Entry first = runs.table[nodes[node].start >> runs.shift];
-        if (first.node() == node) [[likely]] {
-            remove_first(nodes, runs, k, first);
-            if (heads_[k] == first) heads_[k] = find_head(runs);
-        } else {
+        const std::uint32_t bucket = nodes[node].start >> runs.shift;
+        const Entry first = runs.table[bucket];
+        if (heads_[k].node() == node) {
+            remove_head(nodes, k, first);
+            return;
+        }
+        --runs.count;
+        const std::uint32_t next = nodes[node].link & link_mask;
+        if (first.node() != node) [[unlikely]] {
             unlink_behind(nodes, node, first.node());
-            --runs.count;
+        } else if (next != 0) [[unlikely]] {
+            runs.table[bucket] = entry_of(nodes, next, k);
+        } else {
+            runs.table[bucket] = Entry();
+            clear_bits(runs, bucket);
         }
     }
 
-    // remove() of what lowest() has just returned.
-    [[gnu::always_inline]] void remove_head(Node* nodes, Entry head) {
-        const unsigned k = head.run_class();
+    // remove() of the lowest run of class k.
+    [[gnu::always_inline]] void remove_head(const Node* nodes, unsigned k, Entry head) {
         DCHECK(heads_[k] == head);
-        remove_first(nodes, runs_[k], k, head);
-        heads_[k] = find_head(runs_[k]);
+        Runs& runs = runs_[k];
+        const std::uint32_t bucket = head.start() >> runs.shift;
+        const std::uint32_t next = nodes[head.node()].link & link_mask;
+        --runs.count;
+        if (next != 0) [[unlikely]] {
+            heads_[k] = runs.table[bucket] = entry_of(nodes, next, k);
+            return;
+        }
+        runs.table[bucket] = Entry();
+        clear_bits(runs, bucket);
+        heads_[k] = find_head(runs);
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -161,8 +166,10 @@ public:
             for (std::uint32_t bucket = 0; bucket < (std::uint32_t{1} << runs.bits); ++bucket) {
                 const Entry first = runs.table[bucket];
                 const bool used = first.word() != 0;
+                CHECK((first == Entry::none()) == (bucket == last_bucket(runs)));            // I4
                 CHECK((runs.leaves[bucket >> 6] >> (bucket & 63) & 1) == (used ? 1u : 0u));  // I4
-                if (used) CHECK(first == entry_of(nodes, first.node(), k));                  // I4
+                if (bucket == last_bucket(runs)) break;
+                if (used) CHECK(first == entry_of(nodes, first.node(), k));  // I4
                 if (used && head == Entry::none()) head = first;
                 for (std::uint32_t node = first.node(); node != 0; node = nodes[node].link & link_mask) {
                     const std::uint32_t start = nodes[node].start;
@@ -196,7 +203,8 @@ private:
     static constexpr unsigned max_bits = 18;
     static constexpr unsigned two_level_bits = 12;
     // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run:
-    // an insertion that walks is mispredicted. And whenever a list is this long.
+    // an insertion that walks is mispredicted. (The third level has its price as well: one bucket a run will do there.)
+    // And whenever a list is this long.
     static constexpr std::uint32_t spare = 8;
     static constexpr unsigned long_list = 8;
 
@@ -235,12 +243,22 @@ private:
     }
 
     [[gnu::noinline]] void extend(Node* nodes, std::uint32_t high_water) {
-        extent_log2_ = static_cast<unsigned>(std::bit_width(high_water)) + 1;
+        while (high_water >= limit()) ++extent_log2_;
+        ++extent_log2_;
         for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
     }
 
     [[nodiscard]] unsigned shift_for(unsigned k, unsigned bits) const {
         return std::max(k, extent_log2_ - std::min(extent_log2_, bits));
+    }
+    // All starts are below. The last bucket of every class is behind it, whatever their number: it is the end's.
+    [[nodiscard]] std::uint32_t limit() const { return std::uint32_t{63} << (extent_log2_ - min_bits); }
+    static std::uint32_t last_bucket(const Runs& runs) { return (std::uint32_t{1} << runs.bits) - 1; }
+
+    // The last bucket has an entry behind all runs, so that a search for the first bucket in use always ends.
+    static void put_end(Runs& runs) {
+        runs.table[last_bucket(runs)] = Entry::none();
+        set_bits(runs, last_bucket(runs));
     }
 
     // Behind `before`, which is the first of its bucket.
@@ -257,19 +275,6 @@ private:
         nodes[before].link = tag | node;
         nodes[node].link = tag | next;
         bucket_was_occupied(nodes, runs_[k], k, steps);
-    }
-
-    // `first` is the first of its bucket.
-    [[gnu::always_inline]] static void remove_first(const Node* nodes, Runs& runs, unsigned k, Entry first) {
-        const std::uint32_t bucket = first.start() >> runs.shift;
-        const std::uint32_t next = nodes[first.node()].link & link_mask;
-        --runs.count;
-        if (next != 0) [[unlikely]] {
-            runs.table[bucket] = entry_of(nodes, next, k);
-            return;
-        }
-        runs.table[bucket] = Entry();
-        clear_bits(runs, bucket);
     }
 
     static void unlink_behind(Node* nodes, std::uint32_t node, std::uint32_t before) {
@@ -305,31 +310,30 @@ private:
         runs.top &= ~(std::uint64_t{empty} << bucket);
     }
 
-    // The position of the lowest bit; 0 for an empty word.
-    static std::uint32_t lowest_bit(std::uint64_t word) {
-        return static_cast<std::uint32_t>(std::countr_zero(word)) & 63;
-    }
+    // The position of the lowest bit of a word that has one (std::countr_zero also asks whether it has).
+    static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(__builtin_ctzll(word)); }
 
-    // The lowest run, or none(). An empty class is walked as well (to bucket 0, which is empty): that is cheaper than
-    // a branch that cannot be predicted.
+    // The lowest run, or none(), which is the last bucket's.
     static Entry find_head(const Runs& runs) {
         std::uint32_t position = lowest_bit(runs.top);
         if (runs.middle != nullptr) [[unlikely]]
             position = position << 6 | lowest_bit(runs.middle[position]);
         position = position << 6 | lowest_bit(runs.leaves[position]);
-        const Entry head = runs.table[position];
-        return head.word() == 0 ? Entry::none() : head;
+        return runs.table[position];
     }
 
     [[gnu::noinline]] void bucket_was_occupied(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
         if (runs.shift == k || runs.bits == max_bits) return;
-        const bool crowded = runs.count * spare >= (std::uint32_t{1} << runs.bits);
+        const std::uint32_t wanted = runs.count * (runs.bits < two_level_bits ? spare : 1);
+        const bool crowded = wanted >= (std::uint32_t{1} << runs.bits);
         if (crowded || steps >= long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
     // Puts the runs of class k into 2^bits buckets over the present extent.
     void rebuild(Node* nodes, unsigned k, unsigned bits) {
         Runs& runs = runs_[k];
+        clear_bits(runs, last_bucket(runs));
+        runs.table[last_bucket(runs)] = Entry();
         // In address order, one list.
         std::uint32_t first = 0;
         std::uint32_t last = 0;
@@ -360,6 +364,7 @@ private:
             }
         }
         runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
+        put_end(runs);
 
         last = 0;
         for (std::uint32_t node = first; node != 0;) {
@@ -379,7 +384,7 @@ private:
 
     // The lowest run of each class, or none(); behind them as many none() as lowest() looks at.
     alignas(cache_line) std::array<Entry, std::size_t{2} * class_count> heads_;
-    unsigned extent_log2_;
+    unsigned extent_log2_ = min_bits;
     std::array<Runs, class_count> runs_;
     std::array<FirstBuckets, class_count> first_buckets_;
 };
@@ -468,21 +473,25 @@ SpanId IoHeap::allocate_with_more_nodes(unsigned span_class) {
 }
 
 SpanId IoHeap::allocate_indexed(unsigned span_class) {
-    const std::uint32_t needed = std::uint32_t{1} << span_class;
     const FreeIndex::Entry head = index_->lowest(span_class);
     if (head == FreeIndex::Entry::none()) [[unlikely]]
         return SpanId::none;
 
-    const std::uint32_t start = head.start();
     if (head.is_exactly(span_class)) [[likely]] {
-        index_->remove_head(nodes_, head);
-        account_allocation(head.node(), start, span_class);
+        index_->remove_head(nodes_, span_class, head);
+        account_allocation(head.node(), head.start(), span_class);
         return SpanId{head.node()};
     }
+    return allocate_from(head.node(), span_class);
+}
+
+// From the front of a longer run, which is the head of its class.
+SpanId IoHeap::allocate_from(std::uint32_t run, unsigned span_class) {
     if (unused_ == 0 && node_count_ == node_capacity_ && !grow()) [[unlikely]]
         return SpanId::none;  // I6
-    const std::uint32_t run = head.node();
-    index_->remove_head(nodes_, head);
+    const std::uint32_t needed = std::uint32_t{1} << span_class;
+    const std::uint32_t start = nodes_[run].start;
+    index_->remove(nodes_, run, free_class(run));
     const std::uint32_t span = cut_front(run, start, needed);
     index_->cover(nodes_, start + needed);
     index_->insert(nodes_, run, start + needed, length_of(run));
@@ -502,6 +511,12 @@ void IoHeap::free_indexed(std::uint32_t run) {
         index_->insert(nodes_, k, FreeIndex::Entry(run, node.start, k, true));
         return;
     }
+    free_beside_free(run);
+}
+
+// A neighbour at least is free.
+void IoHeap::free_beside_free(std::uint32_t run) {
+    const Node& node = nodes_[run];
     if (!is_live(node.next)) index_->remove(nodes_, node.next, free_class(node.next));
     if (!is_live(node.prev)) index_->remove(nodes_, node.prev, free_class(node.prev));
     run = merge(run);

@@ -189,7 +189,9 @@ private:
     }
     [[nodiscard]] SpanId allocate_with_more_nodes(unsigned span_class);
     [[nodiscard]] SpanId allocate_indexed(unsigned span_class);
+    [[nodiscard, gnu::noinline]] SpanId allocate_from(std::uint32_t run, unsigned span_class);
     void free_indexed(std::uint32_t node);
+    [[gnu::noinline]] void free_beside_free(std::uint32_t node);
 
     // A new block of `granules` before what is left of the free run. There is a node for it.
     [[nodiscard]] std::uint32_t cut_front(std::uint32_t run, std::uint32_t start, std::uint32_t granules) {
@@ -255,8 +257,8 @@ private:
     std::uint32_t node_count_ = 0;  // Nodes ever used: those above are untouched.
     std::uint32_t node_capacity_ = 0;
     std::uint32_t live_spans_ = 0;
-    std::uint32_t live_granules_ = 0;
     std::uint32_t high_water_ = 0;  // granules
+    std::uint32_t live_granules_ = 0;
 #if defined(UMBEL_IO_HEAP_POISON)
     std::uint32_t poisoned_ = 0;  // How much of the front has ever been poisoned, granules.
 #endif
