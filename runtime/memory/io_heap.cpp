@@ -57,17 +57,15 @@ public:
         std::uint64_t word_ = 0;  // From the top: normal_bit : 3, start : 29, class : 4, exact : 1, node : 27.
     };
 
-    // Starts up to `extent_granules` will be inserted.
-    explicit FreeIndex(const std::uint32_t extent_granules) {
+    FreeIndex() {
         heads_.fill(Entry::none());
-        while (extent_granules >= limit()) ++extent_log2_;
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
             runs.table = first_buckets_[k].table.data();
             runs.leaves = &first_buckets_[k].leaf;
             runs.bits = min_bits;
-            runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
             put_end(runs);
+            runs.head_bucket = last_bucket(runs);
         }
     }
     FreeIndex(const FreeIndex&) = delete;
@@ -84,33 +82,30 @@ public:
     [[nodiscard]] Entry lowest(unsigned wanted) const {
         const Entry* const from = heads_.data() + wanted;
         const auto lower = [](double a, double b) { return a < b ? a : b; };
-        std::array<double, 4> lowest{};
-        for (std::size_t i = 0; i < 4; ++i) {
-            lowest[i] = lower(lower(from[i].number(), from[i + 4].number()),
-                              lower(from[i + 8].number(), from[i + 12].number()));
-        }
-        return Entry(std::bit_cast<std::uint64_t>(lower(lower(lowest[0], lowest[1]), lower(lowest[2], lowest[3]))));
-    }
-
-    // Starts up to `high_water` will be inserted.
-    void cover(Node* nodes, std::uint32_t high_water) {
-        if (high_water >= limit()) [[unlikely]]
-            extend(nodes, high_water);
+        // Each is read by itself: a read of two would wait until the store of one of them has reached the cache.
+        const double a = lower(lower(from[0].number(), from[1].number()), lower(from[2].number(), from[3].number()));
+        const double b = lower(lower(from[4].number(), from[5].number()), lower(from[6].number(), from[7].number()));
+        const double c = lower(lower(from[8].number(), from[9].number()), lower(from[10].number(), from[11].number()));
+        const double d =
+            lower(lower(from[12].number(), from[13].number()), lower(from[14].number(), from[15].number()));
+        return Entry(std::bit_cast<std::uint64_t>(lower(lower(a, b), lower(c, d))));
     }
 
     // `node` is a free run that is in no list.
     [[gnu::always_inline]] void insert(Node* nodes, std::uint32_t node, std::uint32_t start, std::uint32_t length) {
         const unsigned k = class_of_length(length);
-        insert(nodes, k, Entry(node, start, k, length == std::uint32_t{1} << k));
+        insert(nodes, k, start, Entry(node, start, k, length == std::uint32_t{1} << k));
     }
-    [[gnu::always_inline]] void insert(Node* nodes, unsigned k, Entry entry) {
+    [[gnu::always_inline]] void insert(Node* nodes, unsigned k, std::uint32_t start, Entry entry) {
         Runs& runs = runs_[k];
-        const std::uint32_t bucket = entry.start() >> runs.shift;
-        DCHECK(bucket >> runs.bits == 0);
+        const std::uint32_t bucket = bucket_of(runs, start);
+        DCHECK(bucket < last_bucket(runs));
         const Entry first = runs.table[bucket];
         ++runs.count;
         set_bits(runs, bucket);
-        heads_[k] = Entry(std::min(heads_[k].word(), entry.word()));
+        const bool lowest = entry.word() < heads_[k].word();
+        heads_[k] = lowest ? entry : heads_[k];
+        runs.head_bucket = lowest ? bucket : runs.head_bucket;
         if (first.word() - 1 < entry.word()) [[unlikely]] {  // Not empty (0 wraps round), and its first lies before.
             link_in_behind(nodes, k, entry, first.node());
             return;
@@ -122,7 +117,7 @@ public:
     // `node` is in class k's lists under its start.
     [[gnu::noinline]] void remove(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
-        const std::uint32_t bucket = nodes[node].start >> runs.shift;
+        const std::uint32_t bucket = bucket_of(runs, nodes[node].start);
         const Entry first = runs.table[bucket];
         if (heads_[k].node() == node) {
             remove_head(nodes, k, first);
@@ -144,7 +139,8 @@ public:
     [[gnu::always_inline]] void remove_head(const Node* nodes, unsigned k, Entry head) {
         DCHECK(heads_[k] == head);
         Runs& runs = runs_[k];
-        const std::uint32_t bucket = head.start() >> runs.shift;
+        const std::uint32_t bucket = runs.head_bucket;
+        DCHECK(bucket == bucket_of(runs, head.start()));
         const std::uint32_t next = nodes[head.node()].link & link_mask;
         --runs.count;
         if (next != 0) [[unlikely]] {
@@ -153,7 +149,8 @@ public:
         }
         runs.table[bucket] = Entry();
         clear_bits(runs, bucket);
-        heads_[k] = find_head(runs);
+        runs.head_bucket = first_bucket(runs);
+        heads_[k] = runs.table[runs.head_bucket];
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -175,15 +172,16 @@ public:
                     const std::uint32_t start = nodes[node].start;
                     CHECK((nodes[node].link & live_bit) == 0);                           // I4
                     CHECK(nodes[node].link >> class_shift == k);                         // I4
-                    CHECK(start >> runs.shift == bucket);                                // I4
+                    CHECK(bucket_of(runs, start) == bucket);                             // I4
                     CHECK(in_class == 0 || start > previous_start);                      // I4
                     CHECK(class_of_length(nodes[nodes[node].next].start - start) == k);  // I4
                     previous_start = start;
                     ++in_class;
                 }
             }
-            CHECK(runs.count == in_class);  // I4
-            CHECK(heads_[k] == head);       // I4
+            CHECK(runs.count == in_class);                // I4
+            CHECK(heads_[k] == head);                     // I4
+            CHECK(runs.table[runs.head_bucket] == head);  // I4
             const std::uint64_t* below = runs.leaves;
             std::size_t words = leaf_words(runs.bits);
             if (runs.middle != nullptr) {
@@ -199,6 +197,7 @@ public:
     }
 
 private:
+    static constexpr unsigned all_bits = 23 + 5;  // Of a float: the fraction, and of the exponent what is used.
     static constexpr unsigned min_bits = 6;
     static constexpr unsigned max_bits = 18;
     static constexpr unsigned two_level_bits = 12;
@@ -215,9 +214,9 @@ private:
         std::uint64_t* middle = nullptr;  // A bit for each word of leaves; only with more than 2^12 buckets.
         std::uint64_t top = 0;            // A bit for each word of middle, or of leaves: not zero.
         std::uint8_t bits = 0;            // log2(buckets)
-        std::uint8_t shift = 0;           // log2(granules per bucket)
         std::uint32_t count = 0;
-        void* storage = nullptr;  // Of table and levels, once they have outgrown the first ones.
+        std::uint32_t head_bucket = 0;  // The first bucket that is not empty.
+        void* storage = nullptr;        // Of table and levels, once they have outgrown the first ones.
     };
 
     // What every class begins with, so that a heap of a few dozen blocks needs one allocation for its index.
@@ -242,17 +241,12 @@ private:
         return {node, start, k, length == std::uint32_t{1} << k};
     }
 
-    [[gnu::noinline]] void extend(Node* nodes, std::uint32_t high_water) {
-        while (high_water >= limit()) ++extent_log2_;
-        ++extent_log2_;
-        for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
+    // Monotonic: a logarithm. The exponent of a float and as many bits of its fraction as there are buckets for. There are
+    // never more than 2^26 starts, so the last of the 32 octaves stays empty: its last bucket is the end's.
+    static std::uint32_t bucket_of(const Runs& runs, std::uint32_t start) {
+        const auto number = static_cast<float>(static_cast<std::int32_t>(start + 1));
+        return (std::bit_cast<std::uint32_t>(number) - std::bit_cast<std::uint32_t>(1.0F)) >> (all_bits - runs.bits);
     }
-
-    [[nodiscard]] unsigned shift_for(unsigned k, unsigned bits) const {
-        return std::max(k, extent_log2_ - std::min(extent_log2_, bits));
-    }
-    // All starts are below. The last bucket of every class is behind it, whatever their number: it is the end's.
-    [[nodiscard]] std::uint32_t limit() const { return std::uint32_t{63} << (extent_log2_ - min_bits); }
     static std::uint32_t last_bucket(const Runs& runs) { return (std::uint32_t{1} << runs.bits) - 1; }
 
     // The last bucket has an entry behind all runs, so that a search for the first bucket in use always ends.
@@ -313,17 +307,16 @@ private:
     // The position of the lowest bit of a word that has one (std::countr_zero also asks whether it has).
     static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(__builtin_ctzll(word)); }
 
-    // The lowest run, or none(), which is the last bucket's.
-    static Entry find_head(const Runs& runs) {
+    // The first bucket that is not empty. The last one never is.
+    static std::uint32_t first_bucket(const Runs& runs) {
         std::uint32_t position = lowest_bit(runs.top);
         if (runs.middle != nullptr) [[unlikely]]
             position = position << 6 | lowest_bit(runs.middle[position]);
-        position = position << 6 | lowest_bit(runs.leaves[position]);
-        return runs.table[position];
+        return position << 6 | lowest_bit(runs.leaves[position]);
     }
 
     [[gnu::noinline]] void bucket_was_occupied(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
-        if (runs.shift == k || runs.bits == max_bits) return;
+        if (runs.bits == max_bits) return;
         const std::uint32_t wanted = runs.count * (runs.bits < two_level_bits ? spare : 1);
         const bool crowded = wanted >= (std::uint32_t{1} << runs.bits);
         if (crowded || steps >= long_list) rebuild(nodes, k, runs.bits + 2);
@@ -351,7 +344,7 @@ private:
         if (runs.middle != nullptr) std::memset(runs.middle, 0, middle_words(runs.bits) * sizeof(std::uint64_t));
         runs.top = 0;
 
-        if (bits != runs.bits) {
+        {
             const std::size_t words = leaf_words(bits) + middle_words(bits);
             const std::size_t table_bytes = sizeof(Entry) << bits;
             if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
@@ -363,13 +356,12 @@ private:
                 runs.bits = static_cast<std::uint8_t>(bits);
             }
         }
-        runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
         put_end(runs);
 
         last = 0;
         for (std::uint32_t node = first; node != 0;) {
             const std::uint32_t next = nodes[node].link & link_mask;
-            const std::uint32_t bucket = nodes[node].start >> runs.shift;
+            const std::uint32_t bucket = bucket_of(runs, nodes[node].start);
             nodes[node].link = k << class_shift;
             if (runs.table[bucket].word() == 0) {
                 runs.table[bucket] = entry_of(nodes, node, k);
@@ -380,11 +372,11 @@ private:
             last = node;
             node = next;
         }
+        runs.head_bucket = first_bucket(runs);
     }
 
     // The lowest run of each class, or none(); behind them as many none() as lowest() looks at.
     alignas(cache_line) std::array<Entry, std::size_t{2} * class_count> heads_;
-    unsigned extent_log2_ = min_bits;
     std::array<Runs, class_count> runs_;
     std::array<FirstBuckets, class_count> first_buckets_;
 };
@@ -453,7 +445,7 @@ bool IoHeap::grow() {
     }
     auto* larger = static_cast<Node*>(std::malloc(capacity * sizeof(Node)));
     if (larger == nullptr) return false;
-    index_ = new (std::nothrow) FreeIndex(high_water_);
+    index_ = new (std::nothrow) FreeIndex();
     if (index_ == nullptr) {
         std::free(larger);
         return false;
@@ -493,7 +485,6 @@ SpanId IoHeap::allocate_from(std::uint32_t run, unsigned span_class) {
     const std::uint32_t start = nodes_[run].start;
     index_->remove(nodes_, run, free_class(run));
     const std::uint32_t span = cut_front(run, start, needed);
-    index_->cover(nodes_, start + needed);
     index_->insert(nodes_, run, start + needed, length_of(run));
     account_allocation(span, start, span_class);
     return SpanId{span};
@@ -508,7 +499,7 @@ void IoHeap::free_indexed(std::uint32_t run) {
     const Node& node = nodes_[run];
     if ((nodes_[node.prev].link & nodes_[node.next].link & live_bit) != 0) [[likely]] {
         const unsigned k = class_of(node);
-        index_->insert(nodes_, k, FreeIndex::Entry(run, node.start, k, true));
+        index_->insert(nodes_, k, node.start, FreeIndex::Entry(run, node.start, k, true));
         return;
     }
     free_beside_free(run);
