@@ -17,17 +17,17 @@ namespace umbel::rt {
 // Shape.  A run's class is floor(log2(length)), at most 15. Requests are powers of two, so a run fits a request of
 //         class c exactly if its own class is ≥ c, and the lowest fit is the lowest of (up to) sixteen heads, the
 //         lowest run of each class. heads_ has those.
-//         Within a class, runs lie in buckets by address: bucket = start >> shift. A bucket holds the entry of its
-//         lowest run; behind it a list in address order, linked through the nodes. A 64-ary bitmap tree over the
-//         buckets finds the first one in use. The buckets cover only what has ever been in use (no free run starts
-//         behind the high-water mark), so a busy heap in a huge region stays small.
-//         A class gets four times as many buckets when runs share one, up to a bucket for each place where a run of
-//         that class can start, or 2^18: then a bucket is at most 2^8 granules, and a list at most 2^7 runs.
+//         Within a class, runs lie in buckets by address, on a logarithmic scale (bucket_of()), because they crowd at the
+//         front. A bucket holds the entry of its lowest run; behind it a list in address order, linked through the
+//         nodes. A 64-ary bitmap tree over the buckets finds the first one in use. The last bucket is the end's: its
+//         entry lies behind all runs, so a search needs no case for a class without runs.
+//         A class gets four times as many buckets when runs share one, up to 2^18: 2^13 an octave, so that a bucket is
+//         at most 2^12 granules and a list at most 2^11 runs, in the upper half of a region of 4 GiB.
 //
 // Cost.   insert, remove: a bucket and a bit on each level (two up to 4,096 buckets, then three). The next head:
 //         one word of each level. An entry says of a run all that an allocation asks, so nodes (there are too many for
-//         the first-level cache) are written but not read, save one link. And nothing branches on what cannot be
-//         predicted: each of those branches costs as much as fifty instructions. Growing: all runs of the class,
+//         the first-level cache) are written but not read, save one link. And hardly anything branches on what cannot
+//         be predicted: each of those branches costs as much as fifty instructions. Growing: all runs of the class,
 //         amortised. If there is no memory to grow, lists get longer and nothing else happens.
 class IoHeap::FreeIndex {
 public:
@@ -201,11 +201,15 @@ private:
     static constexpr unsigned min_bits = 6;
     static constexpr unsigned max_bits = 18;
     static constexpr unsigned two_level_bits = 12;
-    // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run:
-    // an insertion that walks is mispredicted. (The third level has its price as well: one bucket a run will do there.)
-    // And whenever a list is this long.
-    static constexpr std::uint32_t spare = 8;
-    static constexpr unsigned long_list = 8;
+    // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run: an
+    // insertion that walks is mispredicted. And whenever a list is long. But a third level has its price as well, so for
+    // that one bucket a run will do, or a longer list.
+    struct Growth {
+        std::uint32_t spare;
+        std::uint32_t long_list;
+    };
+    static constexpr Growth within_two_levels{8, 4};
+    static constexpr Growth to_three_levels{1, 32};
 
     // All there is to know about the runs of a class, in one cache line.
     struct alignas(cache_line) Runs {
@@ -317,9 +321,9 @@ private:
 
     [[gnu::noinline]] void bucket_was_occupied(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
         if (runs.bits == max_bits) return;
-        const std::uint32_t wanted = runs.count * (runs.bits < two_level_bits ? spare : 1);
-        const bool crowded = wanted >= (std::uint32_t{1} << runs.bits);
-        if (crowded || steps >= long_list) rebuild(nodes, k, runs.bits + 2);
+        const Growth growth = runs.bits < two_level_bits ? within_two_levels : to_three_levels;
+        const bool crowded = runs.count * growth.spare >= (std::uint32_t{1} << runs.bits);
+        if (crowded || steps >= growth.long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
     // Puts the runs of class k into 2^bits buckets over the present extent.

@@ -24,9 +24,10 @@
 //   I5  a node is in the list or in the list of unused nodes
 //   I6  an allocation that fails leaves everything as it was
 //
-// Cost.   allocate + free: 10 ns with one live span, 45 … 60 with 100 to 10,000 (bench/memory/io_heap_bench.cpp).
-//         Indexed: a bit scan and a list of a few entries; worst case 128 list steps. Memory: 16 B per block; the
-//         index 6 KiB, and then tables in proportion to the free runs.
+// Cost.   allocate + free: 6 ns with one live span, 30 … 50 with 100 to 10,000 (bench/memory/io_heap_bench.cpp). Small
+//         mode is inline: a walk of a few blocks. Indexed: the lowest of sixteen heads and two bit scans; worst case, in
+//         a heap of a hundred thousand free runs, 2,048 list steps. Memory: 16 B per block; the index 10 KiB, and then
+//         tables in proportion to the free runs.
 // Not here.  Who may allocate: only submission, which alone can make an IoHeapKey (runtime/io/submission.h).
 //         Values: value_heap.h.
 #pragma once
