@@ -172,11 +172,14 @@ private:
     // The walk from the front.
     [[nodiscard]] SpanId allocate_small(unsigned span_class) {
         const std::uint32_t needed = std::uint32_t{1} << span_class;
-        for (std::uint32_t run = nodes_[anchor].next; run != anchor; run = nodes_[run].next) {
-            if (is_live(run)) continue;
-            const std::uint32_t length = length_of(run);
-            if (length < needed) continue;
+        std::uint32_t next = 0;
+        for (std::uint32_t run = nodes_[anchor].next; run != anchor; run = next) {
+            next = nodes_[run].next;
             const std::uint32_t start = nodes_[run].start;
+            const std::uint32_t length = nodes_[next].start - start;
+            // Of a live span, 0: whether a block is live cannot be predicted, so only one branch a block.
+            const std::uint32_t usable = length & ((nodes_[run].link >> 31) - 1);
+            if (usable < needed) continue;
             std::uint32_t span = run;
             if (length != needed) {
                 if (unused_ == 0 && node_count_ == embedded_nodes) [[unlikely]]
