@@ -120,7 +120,7 @@ public:
         const std::uint32_t bucket = bucket_of(runs, nodes[node].start);
         const Entry first = runs.table[bucket];
         if (heads_[k].node() == node) {
-            remove_head(nodes, k, first);
+            remove_head(nodes, k);
             return;
         }
         --runs.count;
@@ -136,8 +136,8 @@ public:
     }
 
     // remove() of the lowest run of class k.
-    [[gnu::always_inline]] void remove_head(const Node* nodes, unsigned k, Entry head) {
-        DCHECK(heads_[k] == head);
+    [[gnu::always_inline]] void remove_head(const Node* nodes, unsigned k) {
+        const Entry head = heads_[k];
         Runs& runs = runs_[k];
         const std::uint32_t bucket = runs.head_bucket;
         DCHECK(bucket == bucket_of(runs, head.start()));
@@ -326,7 +326,7 @@ private:
         if (crowded || steps >= growth.long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
-    // Puts the runs of class k into 2^bits buckets over the present extent.
+    // Puts the runs of class k into 2^bits buckets, if there is memory for that.
     void rebuild(Node* nodes, unsigned k, unsigned bits) {
         Runs& runs = runs_[k];
         clear_bits(runs, last_bucket(runs));
@@ -348,17 +348,15 @@ private:
         if (runs.middle != nullptr) std::memset(runs.middle, 0, middle_words(runs.bits) * sizeof(std::uint64_t));
         runs.top = 0;
 
-        {
-            const std::size_t words = leaf_words(bits) + middle_words(bits);
-            const std::size_t table_bytes = sizeof(Entry) << bits;
-            if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
-                std::free(runs.storage);
-                runs.storage = storage;
-                runs.leaves = static_cast<std::uint64_t*>(storage);
-                runs.middle = bits <= two_level_bits ? nullptr : runs.leaves + leaf_words(bits);
-                runs.table = reinterpret_cast<Entry*>(runs.leaves + words);
-                runs.bits = static_cast<std::uint8_t>(bits);
-            }
+        const std::size_t words = leaf_words(bits) + middle_words(bits);
+        const std::size_t table_bytes = sizeof(Entry) << bits;
+        if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
+            std::free(runs.storage);
+            runs.storage = storage;
+            runs.leaves = static_cast<std::uint64_t*>(storage);
+            runs.middle = bits <= two_level_bits ? nullptr : runs.leaves + leaf_words(bits);
+            runs.table = reinterpret_cast<Entry*>(runs.leaves + words);
+            runs.bits = static_cast<std::uint8_t>(bits);
         }
         put_end(runs);
 
@@ -474,7 +472,7 @@ SpanId IoHeap::allocate_indexed(unsigned span_class) {
         return SpanId::none;
 
     if (head.is_exactly(span_class)) [[likely]] {
-        index_->remove_head(nodes_, span_class, head);
+        index_->remove_head(nodes_, span_class);
         account_allocation(head.node(), head.start(), span_class);
         return SpanId{head.node()};
     }
@@ -487,7 +485,7 @@ SpanId IoHeap::allocate_from(std::uint32_t run, unsigned span_class) {
         return SpanId::none;  // I6
     const std::uint32_t needed = std::uint32_t{1} << span_class;
     const std::uint32_t start = nodes_[run].start;
-    index_->remove(nodes_, run, free_class(run));
+    index_->remove_head(nodes_, free_class(run));
     const std::uint32_t span = cut_front(run, start, needed);
     index_->insert(nodes_, run, start + needed, length_of(run));
     account_allocation(span, start, span_class);
