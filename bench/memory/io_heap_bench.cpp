@@ -190,7 +190,7 @@ int main(int argc, char** argv) {
             return 64;
         }
     }
-    for (const std::size_t live : {std::size_t{1}, std::size_t{100}, std::size_t{10'000}}) {
+    for (const std::size_t live : {std::size_t{1}, std::size_t{8}, std::size_t{100}, std::size_t{10'000}}) {
         measure(live, rounds, pairs, seed);
     }
     return 0;

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <vector>
 
 #if defined(UMBEL_IO_HEAP_POISON)
 #include <sanitizer/asan_interface.h>
@@ -17,32 +16,56 @@ namespace umbel::rt {
 //
 // Shape.  A run's class is floor(log2(length)), at most 15. Requests are powers of two, so a run fits a request of
 //         class c exactly if its own class is ≥ c, and the lowest fit is the lowest of (up to) sixteen heads, the
-//         lowest run of each class. heads_ has those, and lowest_ the lowest from each class up, so an allocation
-//         reads one word.
-//         Within a class, runs lie in buckets by address: bucket = start >> shift. A bucket is a list in address
-//         order, linked through the nodes; a 64-ary bitmap tree over the buckets finds the first one in use. The
-//         buckets cover only what has ever been in use (no free run starts behind the high-water mark), so a busy
-//         heap in a huge region stays small.
-//         A class gets four times as many buckets when runs share one, up to a bucket for each place where a run of
-//         that class can start, or 2^18: then a bucket is at most 2^8 granules, and a list at most 2^7 runs.
+//         lowest run of each class. heads_ has those.
+//         Within a class, runs lie in buckets by address, on a logarithmic scale (bucket_of()), because they crowd at the
+//         front. A bucket holds the entry of its lowest run; behind it a list in address order, linked through the
+//         nodes. A 64-ary bitmap tree over the buckets finds the first one in use. The last bucket is the end's: its
+//         entry lies behind all runs, so a search needs no case for a class without runs.
+//         A class gets four times as many buckets when runs share one, up to 2^18: 2^13 an octave, so that a bucket is
+//         at most 2^12 granules and a list at most 2^11 runs, in the upper half of a region of 4 GiB.
 //
-// Cost.   insert, remove: a table entry and a bit on each level (two up to 4,096 buckets, then three). The next head:
-//         one word of each level. Written to avoid branches on what cannot be predicted: each of those costs as much as
-//         fifty instructions. Growing: all runs of the class, amortised. If there is no memory to grow, lists get
-//         longer and nothing else happens.
+// Cost.   insert, remove: a bucket and a bit on each level (two up to 4,096 buckets, then three). The next head:
+//         one word of each level. An entry says of a run all that an allocation asks, so nodes (there are too many for
+//         the first-level cache) are written but not read, save one link. And hardly anything branches on what cannot
+//         be predicted: each of those branches costs as much as fifty instructions. Growing: all runs of the class,
+//         amortised. If there is no memory to grow, lists get longer and nothing else happens.
 class IoHeap::FreeIndex {
 public:
-    explicit FreeIndex(const std::uint32_t extent_granules)
-        : extent_log2_(std::max(min_bits, static_cast<unsigned>(std::bit_width(extent_granules)))) {
-        heads_.fill(no_run);
-        lowest_.fill(no_run);
-        lowest_[0] = 0;
+    // A free run in one word; entries are ordered as the runs are. An empty bucket's is 0.
+    class Entry {
+    public:
+        constexpr Entry() = default;
+        Entry(std::uint32_t node, std::uint32_t start, unsigned k, bool exact)
+            : word_(normal_bit | std::uint64_t{start} << 32 | k << 28 | static_cast<unsigned>(exact) << 27 | node) {}
+        explicit constexpr Entry(std::uint64_t word) : word_(word) {}
+
+        // Behind every run.
+        static constexpr Entry none() { return Entry(std::uint64_t{0x7fe} << 52); }
+
+        [[nodiscard]] bool operator==(const Entry&) const = default;
+        [[nodiscard]] std::uint64_t word() const { return word_; }
+        // In the same order: x86-64 finds the lower of two doubles in one instruction.
+        [[nodiscard]] double number() const { return std::bit_cast<double>(word_); }
+        [[nodiscard]] std::uint32_t node() const { return static_cast<std::uint32_t>(word_) & link_mask; }
+        [[nodiscard]] std::uint32_t start() const { return static_cast<std::uint32_t>(word_ >> 32) & start_mask; }
+        // Whether the run is as long as a span of class k, not longer.
+        [[nodiscard]] bool is_exactly(unsigned k) const { return (word_ >> 27 & 31) == (k << 1 | 1); }
+
+    private:
+        static constexpr std::uint64_t normal_bit = std::uint64_t{1} << 61;  // number() is never denormal.
+        static constexpr std::uint32_t start_mask = (std::uint32_t{1} << 29) - 1;
+        std::uint64_t word_ = 0;  // From the top: normal_bit : 3, start : 29, class : 4, exact : 1, node : 27.
+    };
+
+    FreeIndex() {
+        heads_.fill(Entry::none());
         for (unsigned k = 0; k < class_count; ++k) {
             Runs& runs = runs_[k];
             runs.table = first_buckets_[k].table.data();
             runs.leaves = &first_buckets_[k].leaf;
             runs.bits = min_bits;
-            runs.shift = static_cast<std::uint8_t>(shift_for(k, min_bits));
+            put_end(runs);
+            runs.head_bucket = last_bucket(runs);
         }
     }
     FreeIndex(const FreeIndex&) = delete;
@@ -55,43 +78,79 @@ public:
         return std::min(31 - static_cast<unsigned>(__builtin_clz(granules)), class_count - 1);
     }
 
-    // The lowest run of class ≥ wanted: its node, or 0.
-    [[nodiscard]] std::uint32_t lowest(unsigned wanted) const {
-        return static_cast<std::uint32_t>(lowest_[wanted + 1]);
+    // The lowest run of class ≥ wanted, or none().
+    [[nodiscard]] Entry lowest(unsigned wanted) const {
+        const Entry* const from = heads_.data() + wanted;
+        const auto lower = [](double a, double b) { return a < b ? a : b; };
+        // Each is read by itself: a read of two would wait until the store of one of them has reached the cache.
+        const double a = lower(lower(from[0].number(), from[1].number()), lower(from[2].number(), from[3].number()));
+        const double b = lower(lower(from[4].number(), from[5].number()), lower(from[6].number(), from[7].number()));
+        const double c = lower(lower(from[8].number(), from[9].number()), lower(from[10].number(), from[11].number()));
+        const double d =
+            lower(lower(from[12].number(), from[13].number()), lower(from[14].number(), from[15].number()));
+        return Entry(std::bit_cast<std::uint64_t>(lower(lower(a, b), lower(c, d))));
     }
 
-    // Starts up to `high_water` will be inserted.
-    void cover(Node* nodes, std::uint32_t high_water) {
-        if (high_water >> extent_log2_ == 0) [[likely]]
-            return;
-        extend(nodes, high_water);
+    // `node` is a free run that is in no list.
+    [[gnu::always_inline]] void insert(Node* nodes, std::uint32_t node, std::uint32_t start, std::uint32_t length) {
+        const unsigned k = class_of_length(length);
+        insert(nodes, k, start, Entry(node, start, k, length == std::uint32_t{1} << k));
     }
-
-    // `node` is a free run of class k that is in no list.
-    [[gnu::always_inline]] void insert(Node* nodes, std::uint32_t node, unsigned k) {
+    [[gnu::always_inline]] void insert(Node* nodes, unsigned k, std::uint32_t start, Entry entry) {
         Runs& runs = runs_[k];
-        const std::uint32_t start = nodes[node].start;
+        const std::uint32_t bucket = bucket_of(runs, start);
+        DCHECK(bucket < last_bucket(runs));
+        const Entry first = runs.table[bucket];
         ++runs.count;
-        link_in(nodes, runs, k, node, start);
-        lower_head(k, head_word(start, node));
+        set_bits(runs, bucket);
+        const bool lowest = entry.word() < heads_[k].word();
+        heads_[k] = lowest ? entry : heads_[k];
+        runs.head_bucket = lowest ? bucket : runs.head_bucket;
+        if (first.word() - 1 < entry.word()) [[unlikely]] {  // Not empty (0 wraps round), and its first lies before.
+            link_in_behind(nodes, k, entry, first.node());
+            return;
+        }
+        nodes[entry.node()].link = k << class_shift | first.node();
+        runs.table[bucket] = entry;
     }
 
     // `node` is in class k's lists under its start.
     [[gnu::noinline]] void remove(Node* nodes, std::uint32_t node, unsigned k) {
         Runs& runs = runs_[k];
-        unlink(nodes, runs, node, nodes[node].start >> runs.shift);
+        const std::uint32_t bucket = bucket_of(runs, nodes[node].start);
+        const Entry first = runs.table[bucket];
+        if (heads_[k].node() == node) {
+            remove_head(nodes, k);
+            return;
+        }
         --runs.count;
-        if (static_cast<std::uint32_t>(heads_[k]) == node) raise_head(k, find_head(nodes, runs));
+        const std::uint32_t next = nodes[node].link & link_mask;
+        if (first.node() != node) [[unlikely]] {
+            unlink_behind(nodes, node, first.node());
+        } else if (next != 0) [[unlikely]] {
+            runs.table[bucket] = entry_of(nodes, next, k);
+        } else {
+            runs.table[bucket] = Entry();
+            clear_bits(runs, bucket);
+        }
     }
 
-    // remove() of what lowest() has just returned: it is the head of its class, so the first of its bucket.
-    [[gnu::always_inline]] void remove_head(Node* nodes, std::uint32_t node) {
-        const std::uint32_t link = nodes[node].link;
-        const unsigned k = link >> class_shift;
+    // remove() of the lowest run of class k.
+    [[gnu::always_inline]] void remove_head(const Node* nodes, unsigned k) {
+        const Entry head = heads_[k];
         Runs& runs = runs_[k];
-        unlink_first(runs, nodes[node].start >> runs.shift, link & link_mask);
+        const std::uint32_t bucket = runs.head_bucket;
+        DCHECK(bucket == bucket_of(runs, head.start()));
+        const std::uint32_t next = nodes[head.node()].link & link_mask;
         --runs.count;
-        raise_head(k, find_head(nodes, runs));
+        if (next != 0) [[unlikely]] {
+            heads_[k] = runs.table[bucket] = entry_of(nodes, next, k);
+            return;
+        }
+        runs.table[bucket] = Entry();
+        clear_bits(runs, bucket);
+        runs.head_bucket = first_bucket(runs);
+        heads_[k] = runs.table[runs.head_bucket];
     }
 
     void check_invariants(const Node* nodes, std::size_t free_runs) const {
@@ -99,25 +158,30 @@ public:
         for (unsigned k = 0; k < class_count; ++k) {
             const Runs& runs = runs_[k];
             std::size_t in_class = 0;
-            std::uint64_t lowest_head = no_run;
+            Entry head = Entry::none();
             std::uint32_t previous_start = 0;
             for (std::uint32_t bucket = 0; bucket < (std::uint32_t{1} << runs.bits); ++bucket) {
-                const bool used = runs.table[bucket] != 0;
+                const Entry first = runs.table[bucket];
+                const bool used = first.word() != 0;
+                CHECK((first == Entry::none()) == (bucket == last_bucket(runs)));            // I4
                 CHECK((runs.leaves[bucket >> 6] >> (bucket & 63) & 1) == (used ? 1u : 0u));  // I4
-                for (std::uint32_t node = runs.table[bucket]; node != 0; node = nodes[node].link & link_mask) {
+                if (bucket == last_bucket(runs)) break;
+                if (used) CHECK(first == entry_of(nodes, first.node(), k));  // I4
+                if (used && head == Entry::none()) head = first;
+                for (std::uint32_t node = first.node(); node != 0; node = nodes[node].link & link_mask) {
                     const std::uint32_t start = nodes[node].start;
                     CHECK((nodes[node].link & live_bit) == 0);                           // I4
                     CHECK(nodes[node].link >> class_shift == k);                         // I4
-                    CHECK(start >> runs.shift == bucket);                                // I4
+                    CHECK(bucket_of(runs, start) == bucket);                             // I4
                     CHECK(in_class == 0 || start > previous_start);                      // I4
                     CHECK(class_of_length(nodes[nodes[node].next].start - start) == k);  // I4
                     previous_start = start;
-                    lowest_head = std::min(lowest_head, head_word(start, node));
                     ++in_class;
                 }
             }
-            CHECK(runs.count == in_class);    // I4
-            CHECK(heads_[k] == lowest_head);  // I4
+            CHECK(runs.count == in_class);                // I4
+            CHECK(heads_[k] == head);                     // I4
+            CHECK(runs.table[runs.head_bucket] == head);  // I4
             const std::uint64_t* below = runs.leaves;
             std::size_t words = leaf_words(runs.bits);
             if (runs.middle != nullptr) {
@@ -129,45 +193,42 @@ public:
             found += in_class;
         }
         CHECK(found == free_runs);  // I4
-        CHECK(lowest_[0] == 0);
-        CHECK(lowest_[class_count + 1] == no_run);
-        for (unsigned k = 0; k < class_count; ++k) {
-            CHECK(lowest_[k + 1] == *std::min_element(heads_.begin() + k, heads_.end()));  // I4
-        }
+        for (std::size_t i = class_count; i < heads_.size(); ++i) CHECK(heads_[i] == Entry::none());
     }
 
 private:
+    static constexpr unsigned all_bits = 23 + 5;  // Of a float: the fraction, and of the exponent what is used.
     static constexpr unsigned min_bits = 6;
     static constexpr unsigned max_bits = 18;
     static constexpr unsigned two_level_bits = 12;
-    // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run:
-    // an insertion that walks is mispredicted. And whenever a list is this long.
-    static constexpr std::uint32_t spare = 8;
-    static constexpr unsigned long_list = 8;
-    static constexpr std::uint64_t no_run = std::uint64_t{0xffff'ffff} << 32;
+    // A class gets more buckets when a run finds its bucket occupied and there are fewer than `spare` buckets a run: an
+    // insertion that walks is mispredicted. And whenever a list is long. But a third level has its price as well, so for
+    // that one bucket a run will do, or a longer list.
+    struct Growth {
+        std::uint32_t spare;
+        std::uint32_t long_list;
+    };
+    static constexpr Growth within_two_levels{8, 4};
+    static constexpr Growth to_three_levels{1, 32};
 
     // All there is to know about the runs of a class, in one cache line.
     struct alignas(cache_line) Runs {
-        std::uint32_t* table = nullptr;   // Bucket → the first node, or 0.
+        Entry* table = nullptr;           // Of each bucket, its lowest run.
         std::uint64_t* leaves = nullptr;  // A bit for each bucket: not empty.
         std::uint64_t* middle = nullptr;  // A bit for each word of leaves; only with more than 2^12 buckets.
         std::uint64_t top = 0;            // A bit for each word of middle, or of leaves: not zero.
         std::uint8_t bits = 0;            // log2(buckets)
-        std::uint8_t shift = 0;           // log2(granules per bucket)
         std::uint32_t count = 0;
-        void* storage = nullptr;  // Of table and levels, once they have outgrown the first ones.
+        std::uint32_t head_bucket = 0;  // The first bucket that is not empty.
+        void* storage = nullptr;        // Of table and levels, once they have outgrown the first ones.
     };
 
     // What every class begins with, so that a heap of a few dozen blocks needs one allocation for its index.
     struct FirstBuckets {
         std::uint64_t leaf = 0;
-        std::array<std::uint32_t, std::size_t{1} << min_bits> table{};
+        std::array<Entry, std::size_t{1} << min_bits> table{};
     };
 
-    // Ordered by start. No node is 0, so no head is.
-    static constexpr std::uint64_t head_word(std::uint32_t start, std::uint32_t node) {
-        return std::uint64_t{start} << 32 | node;
-    }
     static constexpr std::size_t leaf_words(unsigned bits) { return std::size_t{1} << (bits - 6); }
     static constexpr std::size_t middle_words(unsigned bits) {
         return bits <= two_level_bits ? 0 : std::size_t{1} << (bits - 12);
@@ -178,51 +239,34 @@ private:
         }
     }
 
-    // `head` is a new run of class k, or its present head begins earlier now.
-    void lower_head(unsigned k, std::uint64_t head) {
-        const std::uint64_t old = heads_[k];
-        heads_[k] = old ^ ((old ^ head) & (0 - std::uint64_t{head < old}));  // The lower one, without a branch.
-        // lowest_ never falls from one class to the next, so the first that is not higher ends it.
-        for (unsigned i = k + 1; head < lowest_[i]; --i) lowest_[i] = head;
+    static Entry entry_of(const Node* nodes, std::uint32_t node, unsigned k) {
+        const std::uint32_t start = nodes[node].start;
+        const std::uint32_t length = nodes[nodes[node].next].start - start;
+        return {node, start, k, length == std::uint32_t{1} << k};
     }
 
-    // The head of class k is gone, or begins later now.
-    void raise_head(unsigned k, std::uint64_t head) {
-        const std::uint64_t old = heads_[k];
-        heads_[k] = head;
-        for (unsigned i = k + 1; lowest_[i] == old; --i) lowest_[i] = std::min(heads_[i - 1], lowest_[i + 1]);
+    // Monotonic: a logarithm. The exponent of a float and as many bits of its fraction as there are buckets for. There are
+    // never more than 2^26 starts, so the last of the 32 octaves stays empty: its last bucket is the end's.
+    static std::uint32_t bucket_of(const Runs& runs, std::uint32_t start) {
+        const auto number = static_cast<float>(static_cast<std::int32_t>(start + 1));
+        return (std::bit_cast<std::uint32_t>(number) - std::bit_cast<std::uint32_t>(1.0F)) >> (all_bits - runs.bits);
     }
+    static std::uint32_t last_bucket(const Runs& runs) { return (std::uint32_t{1} << runs.bits) - 1; }
 
-    [[gnu::noinline]] void extend(Node* nodes, std::uint32_t high_water) {
-        extent_log2_ = static_cast<unsigned>(std::bit_width(high_water)) + 1;
-        for (unsigned k = 0; k < class_count; ++k) rebuild(nodes, k, runs_[k].bits);
-    }
-
-    [[nodiscard]] unsigned shift_for(unsigned k, unsigned bits) const {
-        return std::max(k, extent_log2_ - std::min(extent_log2_, bits));
-    }
-
-    void link_in(Node* nodes, Runs& runs, unsigned k, std::uint32_t node, std::uint32_t start) {
-        const std::uint32_t bucket = start >> runs.shift;
-        DCHECK(bucket >> runs.bits == 0);
-        std::uint32_t next = runs.table[bucket];
-        const std::uint32_t tag = k << class_shift;
-        set_bits(runs, bucket);
-        if (nodes[next].start > start) [[likely]] {  // The anchor, which ends every list, is behind all runs.
-            nodes[node].link = tag | next;
-            runs.table[bucket] = node;
-            return;
-        }
-        link_in_behind(nodes, k, node, next);
+    // The last bucket has an entry behind all runs, so that a search for the first bucket in use always ends.
+    static void put_end(Runs& runs) {
+        runs.table[last_bucket(runs)] = Entry::none();
+        set_bits(runs, last_bucket(runs));
     }
 
     // Behind `before`, which is the first of its bucket.
-    [[gnu::noinline]] void link_in_behind(Node* nodes, unsigned k, std::uint32_t node, std::uint32_t before) {
-        const std::uint32_t start = nodes[node].start;
+    [[gnu::noinline]] void link_in_behind(Node* nodes, unsigned k, Entry entry, std::uint32_t before) {
+        const std::uint32_t node = entry.node();
+        const std::uint32_t start = entry.start();
         const std::uint32_t tag = k << class_shift;
         unsigned steps = 1;
         std::uint32_t next = nodes[before].link & link_mask;
-        for (; nodes[next].start < start; ++steps) {
+        for (; nodes[next].start < start; ++steps) {  // The anchor, which ends every list, is behind all runs.
             before = next;
             next = nodes[next].link & link_mask;
         }
@@ -231,21 +275,7 @@ private:
         bucket_was_occupied(nodes, runs_[k], k, steps);
     }
 
-    static void unlink(Node* nodes, Runs& runs, std::uint32_t node, std::uint32_t bucket) {
-        const std::uint32_t before = runs.table[bucket];
-        if (before == node) [[likely]] {
-            unlink_first(runs, bucket, nodes[node].link & link_mask);
-        } else {
-            unlink_behind(nodes, node, before);
-        }
-    }
-
-    static void unlink_first(Runs& runs, std::uint32_t bucket, std::uint32_t next) {
-        runs.table[bucket] = next;
-        clear_bits(runs, bucket, next == 0);
-    }
-
-    [[gnu::noinline]] static void unlink_behind(Node* nodes, std::uint32_t node, std::uint32_t before) {
+    static void unlink_behind(Node* nodes, std::uint32_t node, std::uint32_t before) {
         while ((nodes[before].link & link_mask) != node) {
             before = nodes[before].link & link_mask;
             DCHECK(before != 0);
@@ -264,11 +294,10 @@ private:
         runs.top |= std::uint64_t{1} << bucket;
     }
 
-    // If `empty`, the bucket is.
-    static void clear_bits(Runs& runs, std::uint32_t bucket, bool empty) {
+    static void clear_bits(Runs& runs, std::uint32_t bucket) {
         std::uint64_t& leaf = runs.leaves[bucket >> 6];
-        leaf &= ~(std::uint64_t{empty} << (bucket & 63));
-        empty = leaf == 0;
+        leaf &= ~(std::uint64_t{1} << (bucket & 63));
+        bool empty = leaf == 0;
         bucket >>= 6;
         if (runs.middle != nullptr) [[unlikely]] {
             std::uint64_t& word = runs.middle[bucket >> 6];
@@ -279,40 +308,37 @@ private:
         runs.top &= ~(std::uint64_t{empty} << bucket);
     }
 
-    // The position of the lowest bit; 0 for an empty word.
-    static std::uint32_t lowest_bit(std::uint64_t word) {
-        return static_cast<std::uint32_t>(std::countr_zero(word)) & 63;
-    }
+    // The position of the lowest bit of a word that has one (std::countr_zero also asks whether it has).
+    static std::uint32_t lowest_bit(std::uint64_t word) { return static_cast<std::uint32_t>(__builtin_ctzll(word)); }
 
-    // The head of class k, or no_run. An empty class is walked as well (to bucket 0, which names the anchor): that is
-    // cheaper than a branch that cannot be predicted.
-    static std::uint64_t find_head(const Node* nodes, const Runs& runs) {
+    // The first bucket that is not empty. The last one never is.
+    static std::uint32_t first_bucket(const Runs& runs) {
         std::uint32_t position = lowest_bit(runs.top);
         if (runs.middle != nullptr) [[unlikely]]
             position = position << 6 | lowest_bit(runs.middle[position]);
-        position = position << 6 | lowest_bit(runs.leaves[position]);
-        const std::uint32_t node = runs.table[position];
-        const std::uint64_t head = head_word(nodes[node].start, node);
-        return runs.count == 0 ? no_run : head;
+        return position << 6 | lowest_bit(runs.leaves[position]);
     }
 
     [[gnu::noinline]] void bucket_was_occupied(Node* nodes, Runs& runs, unsigned k, unsigned steps) {
-        if (runs.shift == k || runs.bits == max_bits) return;
-        const bool crowded = runs.count * spare >= (std::uint32_t{1} << runs.bits);
-        if (crowded || steps >= long_list) rebuild(nodes, k, runs.bits + 2);
+        if (runs.bits == max_bits) return;
+        const Growth growth = runs.bits < two_level_bits ? within_two_levels : to_three_levels;
+        const bool crowded = runs.count * growth.spare >= (std::uint32_t{1} << runs.bits);
+        if (crowded || steps >= growth.long_list) rebuild(nodes, k, runs.bits + 2);
     }
 
-    // Puts the runs of class k into 2^bits buckets over the present extent.
+    // Puts the runs of class k into 2^bits buckets, if there is memory for that.
     void rebuild(Node* nodes, unsigned k, unsigned bits) {
         Runs& runs = runs_[k];
+        clear_bits(runs, last_bucket(runs));
+        runs.table[last_bucket(runs)] = Entry();
         // In address order, one list.
         std::uint32_t first = 0;
         std::uint32_t last = 0;
         for (std::uint32_t word = 0; word < leaf_words(runs.bits); ++word) {
             for (std::uint64_t left = runs.leaves[word]; left != 0; left &= left - 1) {
                 const std::uint32_t bucket = word << 6 | static_cast<std::uint32_t>(std::countr_zero(left));
-                const std::uint32_t head = runs.table[bucket];
-                runs.table[bucket] = 0;
+                const std::uint32_t head = runs.table[bucket].node();
+                runs.table[bucket] = Entry();
                 if (first == 0) first = head;
                 if (last != 0) nodes[last].link = (k << class_shift) | head;
                 for (last = head; (nodes[last].link & link_mask) != 0;) last = nodes[last].link & link_mask;
@@ -322,27 +348,25 @@ private:
         if (runs.middle != nullptr) std::memset(runs.middle, 0, middle_words(runs.bits) * sizeof(std::uint64_t));
         runs.top = 0;
 
-        if (bits != runs.bits) {
-            const std::size_t words = leaf_words(bits) + middle_words(bits);
-            const std::size_t table_bytes = sizeof(std::uint32_t) << bits;
-            if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
-                std::free(runs.storage);
-                runs.storage = storage;
-                runs.leaves = static_cast<std::uint64_t*>(storage);
-                runs.middle = bits <= two_level_bits ? nullptr : runs.leaves + leaf_words(bits);
-                runs.table = reinterpret_cast<std::uint32_t*>(runs.leaves + words);
-                runs.bits = static_cast<std::uint8_t>(bits);
-            }
+        const std::size_t words = leaf_words(bits) + middle_words(bits);
+        const std::size_t table_bytes = sizeof(Entry) << bits;
+        if (void* storage = std::calloc(1, words * sizeof(std::uint64_t) + table_bytes)) {
+            std::free(runs.storage);
+            runs.storage = storage;
+            runs.leaves = static_cast<std::uint64_t*>(storage);
+            runs.middle = bits <= two_level_bits ? nullptr : runs.leaves + leaf_words(bits);
+            runs.table = reinterpret_cast<Entry*>(runs.leaves + words);
+            runs.bits = static_cast<std::uint8_t>(bits);
         }
-        runs.shift = static_cast<std::uint8_t>(shift_for(k, runs.bits));
+        put_end(runs);
 
         last = 0;
         for (std::uint32_t node = first; node != 0;) {
             const std::uint32_t next = nodes[node].link & link_mask;
-            const std::uint32_t bucket = nodes[node].start >> runs.shift;
+            const std::uint32_t bucket = bucket_of(runs, nodes[node].start);
             nodes[node].link = k << class_shift;
-            if (runs.table[bucket] == 0) {
-                runs.table[bucket] = node;
+            if (runs.table[bucket].word() == 0) {
+                runs.table[bucket] = entry_of(nodes, node, k);
                 set_bits(runs, bucket);
             } else {
                 nodes[last].link = (k << class_shift) | node;
@@ -350,12 +374,11 @@ private:
             last = node;
             node = next;
         }
+        runs.head_bucket = first_bucket(runs);
     }
 
-    alignas(cache_line) std::array<std::uint64_t, class_count> heads_;  // Of each class, or no_run.
-    // [k + 1]: the lowest of the heads of classes ≥ k. [0] is below all heads and [17] above: ends for the loops.
-    std::array<std::uint64_t, class_count + 2> lowest_;
-    unsigned extent_log2_;
+    // The lowest run of each class, or none(); behind them as many none() as lowest() looks at.
+    alignas(cache_line) std::array<Entry, std::size_t{2} * class_count> heads_;
     std::array<Runs, class_count> runs_;
     std::array<FirstBuckets, class_count> first_buckets_;
 };
@@ -424,7 +447,7 @@ bool IoHeap::grow() {
     }
     auto* larger = static_cast<Node*>(std::malloc(capacity * sizeof(Node)));
     if (larger == nullptr) return false;
-    index_ = new (std::nothrow) FreeIndex(high_water_);
+    index_ = new (std::nothrow) FreeIndex();
     if (index_ == nullptr) {
         std::free(larger);
         return false;
@@ -434,102 +457,63 @@ bool IoHeap::grow() {
     node_capacity_ = capacity;
     for (std::uint32_t node = nodes_[anchor].next; node != anchor; node = nodes_[node].next) {
         if (is_live(node)) continue;
-        index_->insert(nodes_, node, FreeIndex::class_of_length(length_of(node)));
+        index_->insert(nodes_, node, nodes_[node].start, length_of(node));
     }
     return true;
 }
 
-SpanId IoHeap::allocate(IoHeapKey, std::size_t bytes) {
-    if (bytes - 1 >= max_span_bytes) [[unlikely]]
-        return SpanId::none;  // 0 wraps round
-    const auto granules = static_cast<std::uint32_t>((bytes - 1) / granule_bytes);
-    const unsigned span_class = 31 - static_cast<unsigned>(__builtin_clz(granules << 1 | 1));
-    const std::uint32_t needed = std::uint32_t{1} << span_class;
+SpanId IoHeap::allocate_with_more_nodes(unsigned span_class) {
+    return grow() ? allocate_indexed(span_class) : SpanId::none;  // I6
+}
 
-    std::uint32_t run = anchor;
-    if (index_ == nullptr) {
-        for (run = nodes_[anchor].next; run != anchor; run = nodes_[run].next) {
-            if (!is_live(run) && length_of(run) >= needed) break;
-        }
-    } else {
-        run = index_->lowest(span_class);
-    }
-    if (run == anchor) [[unlikely]]
+SpanId IoHeap::allocate_indexed(unsigned span_class) {
+    const FreeIndex::Entry head = index_->lowest(span_class);
+    if (head == FreeIndex::Entry::none()) [[unlikely]]
         return SpanId::none;
 
-    const std::uint32_t start = nodes_[run].start;
-    std::uint32_t span = run;
-    if (length_of(run) == needed) {
-        if (index_ != nullptr) index_->remove_head(nodes_, run);
-    } else {
-        // The span is a new block before what is left of the run.
-        span = unused_;
-        if (span != 0) {
-            unused_ = nodes_[span].link;
-        } else {
-            if (node_count_ == node_capacity_ && !grow()) [[unlikely]]
-                return SpanId::none;  // I6
-            span = node_count_++;
-        }
-        if (index_ != nullptr) index_->remove_head(nodes_, run);
-        const std::uint32_t before = nodes_[run].prev;
-        nodes_[span].start = start;
-        nodes_[span].prev = before;
-        nodes_[span].next = run;
-        nodes_[before].next = span;
-        nodes_[run].prev = span;
-        nodes_[run].start = start + needed;
-        if (index_ != nullptr) {
-            index_->cover(nodes_, start + needed);
-            index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
-        }
+    if (head.is_exactly(span_class)) [[likely]] {
+        index_->remove_head(nodes_, span_class);
+        account_allocation(head.node(), head.start(), span_class);
+        return SpanId{head.node()};
     }
-    nodes_[span].link = live_bit | span_class;
-    ++live_spans_;
-    live_granules_ += needed;
-    high_water_ = std::max(high_water_, start + needed);
-    unpoison(start, needed);
+    return allocate_from(head.node(), span_class);
+}
+
+// From the front of a longer run, which is the head of its class.
+SpanId IoHeap::allocate_from(std::uint32_t run, unsigned span_class) {
+    if (unused_ == 0 && node_count_ == node_capacity_ && !grow()) [[unlikely]]
+        return SpanId::none;  // I6
+    const std::uint32_t needed = std::uint32_t{1} << span_class;
+    const std::uint32_t start = nodes_[run].start;
+    index_->remove_head(nodes_, free_class(run));
+    const std::uint32_t span = cut_front(run, start, needed);
+    index_->insert(nodes_, run, start + needed, length_of(run));
+    account_allocation(span, start, span_class);
     return SpanId{span};
 }
 
-void IoHeap::free(SpanId id) {
-    auto run = static_cast<std::uint32_t>(id);
-    CHECK(run != anchor);
-    CHECK(run < node_count_);
-    CHECK(is_live(run));  // Freed twice, or never allocated.
-    const std::uint32_t length = std::uint32_t{1} << class_of(nodes_[run]);
-    const std::uint32_t before = nodes_[run].prev;
-    const std::uint32_t after = nodes_[run].next;
-    --live_spans_;
-    live_granules_ -= length;
-    poison(nodes_[run].start, length);
-    if (index_ != nullptr && live_spans_ == 0) [[unlikely]] {  // Empty: back to the embedded nodes.
+void IoHeap::free_indexed(std::uint32_t run) {
+    if (live_spans_ == 0) [[unlikely]] {  // Empty: back to the embedded nodes.
         drop_index();
         cover_with_one_run();
         return;
     }
+    const Node& node = nodes_[run];
+    if ((nodes_[node.prev].link & nodes_[node.next].link & live_bit) != 0) [[likely]] {
+        const unsigned k = class_of(node);
+        index_->insert(nodes_, k, node.start, FreeIndex::Entry(run, node.start, k, true));
+        return;
+    }
+    free_beside_free(run);
+}
 
-    // I3: the run after the span becomes part of it, then it becomes part of the run before.
-    if (!is_live(after)) {
-        if (index_ != nullptr) index_->remove(nodes_, after, free_class(after));
-        const std::uint32_t next = nodes_[after].next;
-        nodes_[run].next = next;
-        nodes_[next].prev = run;
-        discard_node(after);
-    }
-    if (!is_live(before)) {
-        if (index_ != nullptr) index_->remove(nodes_, before, free_class(before));
-        const std::uint32_t next = nodes_[run].next;
-        nodes_[before].next = next;
-        nodes_[next].prev = before;
-        discard_node(run);
-        run = before;
-    }
-    if (index_ != nullptr) {
-        index_->insert(nodes_, run, FreeIndex::class_of_length(length_of(run)));
-    } else {
-        nodes_[run].link = 0;
-    }
+// A neighbour at least is free.
+void IoHeap::free_beside_free(std::uint32_t run) {
+    const Node& node = nodes_[run];
+    if (!is_live(node.next)) index_->remove(nodes_, node.next, free_class(node.next));
+    if (!is_live(node.prev)) index_->remove(nodes_, node.prev, free_class(node.prev));
+    run = merge(run);
+    index_->insert(nodes_, run, nodes_[run].start, length_of(run));
 }
 
 void IoHeap::check_invariants() const {

@@ -219,8 +219,8 @@ RC_GTEST_PROP(IoHeapProperty, EqualsTheOracleWithAllClasses, ()) {
     drive(64 << 20, {.max_class = 15, .live_target = 200, .with_reset = false}, 400);
 }
 
-// Spec.   Runs of one class that are crowded into a small part of a wide extent are still found lowest first.
-// Method. Large spans first, to stretch the extent, then many small ones at the front with holes between them.
+// Spec.   Runs of one class that are crowded into a small part of a wide heap are still found lowest first.
+// Method. Many small spans, and large ones behind them; then holes between the small ones.
 RC_GTEST_PROP(IoHeapProperty, EqualsTheOracleWhenRunsCrowd, ()) {
     Driver driver(32 << 20);
     const auto small = *rc::gen::inRange<std::size_t>(200, 900);

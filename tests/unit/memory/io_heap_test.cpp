@@ -143,6 +143,27 @@ TEST_F(IoHeapTest, BecomesSmallAgainWhenEmpty) {
     EXPECT_EQ(offset(allocate(64)), 0u);
 }
 
+// Spec.   Thousands of free runs of one class are found lowest first (I2); then the index has its third level.
+// Method. A comb: every other span is freed, in an order that jumps about. Then the holes are filled from the front.
+TEST_F(IoHeapTest, FindsTheLowestOfThousands) {
+    constexpr std::size_t count = 20'000;
+    constexpr std::size_t stride = 7'919;  // Prime: i * stride % count is every number once.
+    std::vector<SpanId> spans;
+    for (std::size_t i = 0; i < count; ++i) spans.push_back(allocate(64));
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t which = i * stride % count;
+        if (which % 2 == 0) heap->free(spans[which]);
+        if (i % 2'000 == 0) heap->check_invariants();
+    }
+    heap->check_invariants();
+    EXPECT_EQ(offset(allocate(128)), count * 64);
+    for (std::size_t i = 0; i < count; i += 2) {
+        ASSERT_EQ(offset(allocate(64)), i * 64);
+        if (i % 2'000 == 0) heap->check_invariants();
+    }
+    EXPECT_EQ(offset(allocate(64)), count * 64 + 128);
+}
+
 // Spec.   reset() forgets every span at once, in either mode.
 TEST_F(IoHeapTest, ResetForgetsEverything) {
     for (const int count : {3, 300}) {
