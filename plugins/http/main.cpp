@@ -121,7 +121,7 @@ constexpr umbel_setting settings[] = {
     amount("header_timeout", UMBEL_SETTING_DURATION, "10s", second / 100, 3600 * second,
            "How long a request may take to arrive, from its first byte to its last"),
     amount("send_timeout", UMBEL_SETTING_DURATION, "60s", second / 100, 3600 * second,
-           "How long a client may take to accept a block of an answer (128 KiB, or a cached file)"),
+           "How long a client may take to accept a block of an answer (256 KiB, or a cached file)"),
 };
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace http {
 
 /// The largest block of a file that is in one buffer: two are, the next being read while one is sent.
-constexpr std::size_t largest_block = 128 << 10;
+constexpr std::size_t largest_block = 256 << 10;
 /// What is needed of each region of a session's memory.
 [[nodiscard]] std::size_t session_memory(const Site& site);
 
