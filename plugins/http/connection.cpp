@@ -44,9 +44,6 @@ umbel::result<umbel::buffer> Connection::next(umbel::nanoseconds time) {
         return first;
     }
     if (input_.done()) input_ = me_.recv_many(peer_, {.drains = true});
-    auto received = me_.next_within(input_, time);
-    if (received || received.error().code != UMBEL_E_TIMEOUT || sent_within(0ns)) return received;
-    if (!flush()) return std::unexpected(umbel::error{-EPIPE});
     return me_.next_within(input_, time);
 }
 
@@ -112,17 +109,11 @@ bool Connection::submit(umbel::operation<std::size_t> send, std::size_t size) {
 }
 
 bool Connection::flush() {
-    if (!sent_within(send_timeout_)) broken_ = true;
-    return !broken_;
-}
-
-// All has been sent, within this time.
-bool Connection::sent_within(umbel::nanoseconds time) {
-    if (sending_) {
-        const auto sent = me_.await_within(sending_, time);
-        if (sent ? *sent != in_flight_ : sent.error().code != UMBEL_E_TIMEOUT) broken_ = true;
+    if (sending_ && !broken_) {
+        const auto sent = me_.await_within(sending_, send_timeout_);
+        broken_ = !sent || *sent != in_flight_;
     }
-    return !sending_ && !broken_;
+    return !broken_;
 }
 
 void Connection::linger() {

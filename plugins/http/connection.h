@@ -41,8 +41,8 @@ public:
     [[nodiscard]] std::string_view unread() const { return buffer_.text().substr(consumed_); }
     void consume(std::size_t size) { consumed_ += size; }
 
-    /// Waits for more, at most this long (more than 0); only when unread() is empty. The time a client takes to accept
-    /// the last answer is not counted. busy: a request is under way, and draining does not end it.
+    /// Waits for more, at most this long (more than 0); only when unread() is empty.
+    /// busy: a request is under way, and draining does not end it.
     [[nodiscard]] Arrival receive(umbel::nanoseconds time, bool busy);
     /// Waits for a message that is none of the connection's own.
     [[nodiscard]] std::optional<umbel::message> receive_other(umbel::nanoseconds within);
@@ -65,7 +65,6 @@ private:
     Arrival receive_last();
     umbel::result<umbel::buffer> next(umbel::nanoseconds time);
     bool submit(umbel::operation<std::size_t> send, std::size_t size);
-    bool sent_within(umbel::nanoseconds time);
 
     umbel::self& me_;
     umbel::nanoseconds send_timeout_;
