@@ -24,47 +24,38 @@ bool ran_dry(const umbel::error& error) { return error.code == -ENOBUFS || error
 Connection::Connection(umbel::self& me, umbel::socket peer, umbel::nanoseconds send_timeout)
     : me_(me), send_timeout_(send_timeout), peer_(std::move(peer)) {}
 
-Connection::Arrival Connection::receive(umbel::nanoseconds deadline, bool busy) {
+Connection::Arrival Connection::receive(umbel::nanoseconds time, bool busy) {
     buffer_.reset();
     consumed_ = 0;
     Arrival arrival = Arrival::drained;
-    if (!early_.empty()) {
-        umbel::result<umbel::buffer> first = std::move(early_.front());
-        early_.erase(early_.begin());
-        if (!first && ran_dry(first.error())) return receive_once(deadline);
-        arrival = take(std::move(first));
-    } else if (!drained_) {
-        if (input_.done()) input_ = me_.recv_many(peer_, {.drains = true});
-        if (input_.done()) return Arrival::broken;  // Refused.
-        arm(deadline);
-        for (;;) {
-            umbel::message message = me_.receive();
-            if (auto received = input_.fulfilled_by(message)) {
-                if (!*received && ran_dry(received->error())) return receive_once(deadline);
-                arrival = take(std::move(*received));
-                break;
-            }
-            if (timer_.fulfilled_by(message)) {
-                if (me_.now() >= deadline) return Arrival::late;
-                arm(deadline);
-            }
-        }
+    if (!early_.empty() || !drained_) {
+        auto received = next(time);
+        arrival = !received && ran_dry(received.error()) ? receive_once(time) : take(std::move(received));
     }
     if (arrival != Arrival::drained) return arrival;
     drained_ = true;
-    return busy ? receive_once(deadline) : receive_last();
+    return busy ? receive_once(time) : receive_last();
+}
+
+umbel::result<umbel::buffer> Connection::next(umbel::nanoseconds time) {
+    if (!early_.empty()) {
+        auto first = std::move(early_.front());
+        early_.erase(early_.begin());
+        return first;
+    }
+    if (input_.done()) input_ = me_.recv_many(peer_, {.drains = true});
+    return me_.next_within(input_, time);
 }
 
 std::optional<umbel::message> Connection::receive_other(umbel::nanoseconds within) {
+    if (!flush()) return std::nullopt;
     const umbel::nanoseconds deadline = me_.now() + within;
     for (umbel::nanoseconds now = me_.now(); now < deadline; now = me_.now()) {
         auto message = me_.receive_within(deadline - now);
         if (!message) return std::nullopt;
-        if (auto received = input_.fulfilled_by(*message)) {
-            early_.push_back(std::move(*received));  // I1
-        } else if (!timer_.fulfilled_by(*message)) {
-            return message;
-        }
+        auto received = input_.fulfilled_by(*message);
+        if (!received) return message;
+        early_.push_back(std::move(*received));  // I1
     }
     return std::nullopt;
 }
@@ -72,7 +63,8 @@ std::optional<umbel::message> Connection::receive_other(umbel::nanoseconds withi
 Connection::Arrival Connection::take(umbel::result<umbel::buffer> received) {
     if (!received) {
         if (received.error().cancelled() && !drained_) return Arrival::drained;
-        return received.error().code == UMBEL_E_DEADLINE ? Arrival::late : Arrival::broken;
+        const bool late = received.error().code == UMBEL_E_TIMEOUT || received.error().code == UMBEL_E_DEADLINE;
+        return late ? Arrival::late : Arrival::broken;
     }
     if (received->empty()) return Arrival::end;
     buffer_ = std::move(*received);
@@ -80,10 +72,9 @@ Connection::Arrival Connection::take(umbel::result<umbel::buffer> received) {
 }
 
 // Without the stream: it has been cancelled, or there was no buffer for it.
-Connection::Arrival Connection::receive_once(umbel::nanoseconds deadline) {
-    const umbel::nanoseconds now = me_.now();
-    if (now >= deadline) return Arrival::late;
-    return take(me_.await(me_.recv(peer_, single_receive, {.deadline = deadline - now, .drains = !drained_})));
+Connection::Arrival Connection::receive_once(umbel::nanoseconds time) {
+    if (!flush()) return Arrival::broken;
+    return take(me_.await(me_.recv(peer_, single_receive, {.deadline = time, .drains = !drained_})));
 }
 
 // A request that had come before the daemon began to drain is still answered.
@@ -93,34 +84,47 @@ Connection::Arrival Connection::receive_last() {
     return take(std::move(received));
 }
 
-void Connection::arm(umbel::nanoseconds deadline) {
-    if (!timer_.done() && timer_rings_ <= deadline) return;  // I2
-    const umbel::nanoseconds now = me_.now();
-    timer_ = me_.timeout(deadline > now ? deadline - now : umbel::nanoseconds(1));
-    timer_rings_ = deadline;
-}
-
 bool Connection::send(std::array<std::string_view, 3> parts, int flags) {
-    umbel::operation<std::size_t> send{UMBEL_OP_SEND, peer_.fd(), {.deadline = send_timeout_}};
+    umbel::operation<std::size_t> send{UMBEL_OP_SEND, peer_.fd()};
     send.raw.arg = static_cast<std::uint32_t>(flags);
     std::size_t size = 0;
     for (const std::string_view part : parts) {
         if (!part.empty()) send.data(part);
         size += part.size();
     }
-    const auto sent = me_.await(me_.submit(send));
-    return sent && *sent == size;
+    return submit(send, size);
 }
 
-umbel::pending<std::size_t> Connection::send(umbel::buffer&& block) {
-    return me_.send(peer_, std::move(block), {.deadline = send_timeout_});
+bool Connection::send(umbel::buffer&& block) {
+    const std::size_t size = block.size();
+    return submit(umbel::op::send(peer_, block), size);
+}
+
+bool Connection::submit(umbel::operation<std::size_t> send, std::size_t size) {
+    if (!flush()) return false;  // I2
+    sending_ = me_.submit(send);
+    in_flight_ = size;
+    if (!sending_) broken_ = true;
+    return !broken_;
+}
+
+bool Connection::flush() {
+    if (sending_ && !broken_) {
+        const auto sent = me_.await_within(sending_, send_timeout_);
+        broken_ = !sent || *sent != in_flight_;
+    }
+    return !broken_;
 }
 
 void Connection::linger() {
-    if (!me_.await(me_.shutdown(peer_, SHUT_WR))) return;
+    if (!flush() || !me_.await(me_.shutdown(peer_, SHUT_WR))) return;
     const umbel::nanoseconds deadline = me_.now() + linger_time;
     std::size_t dropped = unread().size();
-    while (dropped < linger_bytes && receive(deadline, true) == Arrival::bytes) dropped += unread().size();
+    while (dropped < linger_bytes) {
+        const umbel::nanoseconds left = deadline - me_.now();
+        if (left <= 0ns || receive(left, true) != Arrival::bytes) return;
+        dropped += unread().size();
+    }
 }
 
 }  // namespace http

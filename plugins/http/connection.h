@@ -1,17 +1,17 @@
 // connection.h: the bytes of one connection, in and out, with their deadlines.
 //
-// Why.    A server's loop should read: receive, answer, receive. What makes that hard is kept here: receiving with a
-//         deadline that costs nothing while it is not reached, the end of the stream when the daemon drains, messages
-//         of others that arrive in between.
-// Shape.  One multishot receive brings buffers as they come. One timer is armed for the connection, not one a request:
-//         a deadline that moves later leaves it alone, and when it rings too early it is armed again.
+// Why.    A server's loop should read: receive, answer, receive. What makes that hard is kept here: the end of the stream
+//         when the daemon drains or buffers run out, messages of others that arrive in between, an answer that is still
+//         being taken while the next request is waited for.
+// Shape.  One multishot receive brings buffers as they come. A send is submitted and left alone: it is waited for when
+//         the next one follows, or flush() asks. The actor is then woken once a request, by the next one.
 // Owner.  The connection's actor, on whose stack it lives.
 //
 // Invariants
 //   I1  bytes are handed out in the order in which they came: early_ before buffer after buffer of input_
-//   I2  the timer in flight never rings later than the deadline being waited for
+//   I2  one send is in flight at most: two could change places when the first has to wait for room in the socket
 //
-// Cost.   A request that comes in one buffer and is answered in time: one message, no timer, no copy.
+// Cost.   A request that comes in one buffer and is answered in time: one wake-up, no copy of it, one of the answer.
 #pragma once
 
 #include <array>
@@ -41,16 +41,19 @@ public:
     [[nodiscard]] std::string_view unread() const { return buffer_.text().substr(consumed_); }
     void consume(std::size_t size) { consumed_ += size; }
 
-    /// Waits for more; only when unread() is empty. deadline: on the clock of self::now().
+    /// Waits for more, at most this long (more than 0); only when unread() is empty.
     /// busy: a request is under way, and draining does not end it.
-    [[nodiscard]] Arrival receive(umbel::nanoseconds deadline, bool busy);
+    [[nodiscard]] Arrival receive(umbel::nanoseconds time, bool busy);
     /// Waits for a message that is none of the connection's own.
     [[nodiscard]] std::optional<umbel::message> receive_other(umbel::nanoseconds within);
 
-    /// Sends the parts, one behind the other, as one; false if the connection is broken or too slow.
+    /// Sends a copy of the parts, one behind the other, when the send before it is over. False: the connection is broken
+    /// or too slow, and cannot be used any more; of the parts themselves, that shows later.
     [[nodiscard]] bool send(std::array<std::string_view, 3> parts, int flags = 0);
-    /// Sends a buffer as it is, from its start.
-    [[nodiscard]] umbel::pending<std::size_t> send(umbel::buffer&& block);
+    /// The same with a buffer as it is.
+    [[nodiscard]] bool send(umbel::buffer&& block);
+    /// Waits until all has been accepted by the client's side. What has not is lost when the connection goes away.
+    bool flush();
 
     /// Says that nothing more will be sent, and drops what still comes for a moment: closing at once would reset the
     /// connection, and the client might lose the answer.
@@ -58,20 +61,26 @@ public:
 
 private:
     Arrival take(umbel::result<umbel::buffer> received);
-    Arrival receive_once(umbel::nanoseconds deadline);
+    Arrival receive_once(umbel::nanoseconds time);
     Arrival receive_last();
-    void arm(umbel::nanoseconds deadline);
+    umbel::result<umbel::buffer> next(umbel::nanoseconds time);
+    bool submit(umbel::operation<std::size_t> send, std::size_t size);
 
     umbel::self& me_;
     umbel::nanoseconds send_timeout_;
     umbel::socket peer_;
+
+    // In.
     umbel::stream<umbel::buffer> input_;
-    umbel::pending<void> timer_;
-    umbel::nanoseconds timer_rings_{0};
     umbel::buffer buffer_;
     std::size_t consumed_ = 0;
     std::vector<umbel::result<umbel::buffer>> early_;  // came while somebody else's message was waited for
     bool drained_ = false;                             // the stream has been cancelled
+
+    // Out.
+    umbel::pending<std::size_t> sending_;
+    std::size_t in_flight_ = 0;  // bytes of sending_
+    bool broken_ = false;        // a send has failed
 };
 
 }  // namespace http

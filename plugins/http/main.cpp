@@ -42,6 +42,7 @@ void read_settings(const umbel::settings& settings) {
     read.header_timeout = settings.duration("header_timeout");
     read.send_timeout = settings.duration("send_timeout");
     site = std::move(read);
+    umbel::actor_type<session>.memory_limit = session_memory(site);
 }
 
 void acceptor(umbel::self& me, umbel::socket listener, umbel::actor_id cache) {
@@ -120,7 +121,7 @@ constexpr umbel_setting settings[] = {
     amount("header_timeout", UMBEL_SETTING_DURATION, "10s", second / 100, 3600 * second,
            "How long a request may take to arrive, from its first byte to its last"),
     amount("send_timeout", UMBEL_SETTING_DURATION, "60s", second / 100, 3600 * second,
-           "How long a client may take to accept a block of an answer (at most 256 KiB)"),
+           "How long a client may take to accept a block of an answer (256 KiB, or a cached file)"),
 };
 
 }  // namespace

@@ -152,6 +152,7 @@ void RequestParser::begin() {
 }
 
 void RequestParser::keep() {
+    if (state_ == State::waiting) return;  // There is nothing to keep, and what comes need not be copied.
     name_.own();
     target_.own();
     transfer_encoding_.own();
@@ -180,6 +181,12 @@ std::size_t RequestParser::feed(std::string_view bytes) {
 // http-parser gives up on an unknown method in its middle; whether it is one (501) or no HTTP at all (400) shows at its
 // end, so the method is gathered first and handed on afterwards.
 std::size_t RequestParser::take_method(std::string_view bytes) {
+    if (method_size_ == 0 && bytes.starts_with("GET ")) {  // It goes to http-parser with the rest, in one piece.
+        state_ = State::head;
+        method_ = Method::get;
+        method_known_ = true;
+        return parse(bytes);
+    }
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         const char c = bytes[i];
         if (method_size_ == 0 && (c == '\r' || c == '\n')) continue;  // Empty lines before a request are allowed.

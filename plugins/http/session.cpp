@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <ctime>
 #include <string>
@@ -20,6 +21,7 @@
 namespace http {
 
 using namespace std::chrono_literals;
+using umbel::operator""_KiB;
 
 namespace {
 
@@ -36,31 +38,40 @@ public:
         : me_(me), site_(site), cache_(cache), wire_(me, std::move(peer), site.send_timeout), parser_(site.limits) {}
 
     void run() {
-        for (;;) {
-            switch (receive()) {
-                case Received::request:
-                    if (!answer() || closing_) return;
-                    break;
-                case Received::refusal:
-                    closing_ = true;
-                    if (send_page(status_page(parser_.status()))) wire_.linger();
-                    return;
-                case Received::late_request:
-                    closing_ = true;
-                    if (send_page(status_page(408))) wire_.linger();
-                    return;
-                case Received::nothing:
-                    return;
-            }
+        while (serve_one()) {
         }
+        wire_.flush();
     }
 
 private:
     enum class Received : std::uint8_t { request, refusal, late_request, nothing };
 
+    // False: the connection has seen its last request.
+    bool serve_one() {
+        switch (receive()) {
+            case Received::request:
+                return answer() && !closing_;
+            case Received::refusal:
+                refuse(parser_.status());
+                return false;
+            case Received::late_request:
+                refuse(408);
+                return false;
+            case Received::nothing:
+                break;
+        }
+        return false;
+    }
+
+    void refuse(int status) {
+        closing_ = true;
+        if (send_page(status_page(status))) wire_.linger();
+    }
+
     Received receive() {
         parser_.begin();
-        umbel::nanoseconds deadline = me_.now() + site_.idle_timeout;
+        umbel::nanoseconds time = site_.idle_timeout;
+        umbel::nanoseconds deadline{0};  // once it has begun
         bool begun = false;
         for (;;) {
             wire_.consume(parser_.feed(wire_.unread()));
@@ -71,7 +82,8 @@ private:
                 begun = true;
                 deadline = me_.now() + site_.header_timeout;
             }
-            switch (wire_.receive(deadline, begun)) {
+            if (begun && (time = deadline - me_.now()) <= 0ns) return Received::late_request;
+            switch (wire_.receive(time, begun)) {
                 case Connection::Arrival::bytes:
                     break;
                 case Connection::Arrival::late:
@@ -195,39 +207,30 @@ private:
         if (without_body()) return wire_.send({head, ending(), {}});
         if (!wire_.send({head, ending(), {}}, MSG_MORE)) return false;
 
-        std::size_t block = 256 << 10;
+        std::size_t block = largest_block;
         std::uint64_t offset = 0;
         const auto read_next = [&] {
             return me_.read(document.file, std::min<std::uint64_t>(block, size - offset), offset);
         };
         umbel::pending<umbel::buffer> next = read_next();
-        umbel::pending<std::size_t> sending;
-        std::size_t in_flight = 0;
         while (offset < size) {
             auto got = me_.await(std::move(next));
-            // Whatever is wrong now, the promised length cannot be kept any more: the connection must end.
-            if (got ? got->empty() : got.error().code != UMBEL_E_IO_HEAP_FULL) return false;
-            if (in_flight > 0) {
-                const auto sent = me_.await(std::move(sending));
-                if (!sent || *sent != in_flight) return false;
-                in_flight = 0;
-            }
-            if (!got) {  // Actors of small memory: smaller blocks.
-                if (block <= smallest_block) return false;
+            if (!got && got.error().code == UMBEL_E_IO_HEAP_FULL && block > smallest_block) {
                 block /= 2;
+                if (!wire_.flush()) return false;
                 next = read_next();
                 continue;
             }
-            in_flight = got->size();
-            offset += in_flight;
-            sending = wire_.send(std::move(*got));
+            // Whatever is wrong now, the promised length cannot be kept any more: the connection must end.
+            if (!got || got->empty()) return false;
+            offset += got->size();
+            if (!wire_.send(std::move(*got))) return false;
             if (offset < size) next = read_next();
         }
-        const auto sent = me_.await(std::move(sending));
-        return sent && *sent == in_flight;
+        return true;
     }
 
-    static constexpr std::size_t smallest_block = 4 << 10;
+    static constexpr std::size_t smallest_block = 4_KiB;
 
     umbel::self& me_;
     const Site& site_;
@@ -247,6 +250,13 @@ private:
 };
 
 }  // namespace
+
+// Small regions share their page tables. The I/O heap has to hold two blocks, or an answer made of a cached file while the
+// next file is read, and records; the mailbox, the completions that a stream may bring.
+std::size_t session_memory(const Site& site) {
+    constexpr std::size_t room_for_head = 4_KiB;
+    return std::max(4 * largest_block, 2 * std::bit_ceil(site.cache_file_limit + room_for_head));
+}
 
 void session(umbel::self& me, umbel::socket peer, const Site* site, umbel::actor_id cache) {
     Session(me, std::move(peer), *site, cache).run();

@@ -2,6 +2,7 @@
 """The plugin http, seen from outside: umbeld is started from a build folder and asked over real sockets.
 
 Usage: test_http.py BUILD_DIR [unittest arguments]
+UMBEL_TEST_LARGE=1 adds a file of 1 GiB (1 GiB of disk space with random pages in it, seconds to a minute).
 """
 
 import contextlib
@@ -483,6 +484,68 @@ class Protocol(HttpTest):
                     client.send(request)
         with self.client() as client:
             self.assertEqual(client.get("/1").status, 200)
+
+
+class Patience(HttpTest):
+    settings = {"idle_timeout": "1s", "send_timeout": "20s", "cache_file_limit": "1MiB"}
+
+    def test_taking_an_answer_is_not_idleness(self):
+        """A client that is slow to take its answers loses none of them when idle_timeout is over."""
+        wanted = (self.root / "1m").read_bytes()
+        with contextlib.ExitStack() as stack:
+            # How much a socket takes at once is the system's secret: in one of these, it is the last answer that waits.
+            clients = [stack.enter_context(self.client(receive_buffer=4096)) for _ in range(8)]
+            for count, client in enumerate(clients):
+                client.send(b"GET /1m HTTP/1.1\r\nHost: test\r\n\r\n" * count)
+            time.sleep(2.5)
+            for count, client in enumerate(clients):
+                for _ in range(count):
+                    self.assertEqual(client.response().body, wanted)
+                self.assertTrue(client.closed())
+
+
+@unittest.skipUnless(os.environ.get("UMBEL_TEST_LARGE") == "1", "takes up to a minute: UMBEL_TEST_LARGE=1 runs it")
+class Large(HttpTest):
+    def test_gigabyte(self):
+        """A file of 1 GiB + 1 B, to two clients at once, while others are served."""
+        size = (1 << 30) + 1
+        path = self.root / "1g"
+        with path.open("wb") as file:
+            file.truncate(size)  # With holes, and a random page in each of 4096 places.
+            for place in [0, size - 4096] + [random.randrange(size - 4096) for _ in range(4094)]:
+                file.seek(place)
+                file.write(random.randbytes(4096))
+        failures = []
+
+        def fetch():
+            try:
+                with self.client() as client, path.open("rb") as file:
+                    client.send(b"GET /1g HTTP/1.1\r\nHost: test\r\n\r\n")
+                    while b"\r\n\r\n" not in client.data:
+                        client.more()
+                    head, client.data = client.data.split(b"\r\n\r\n", 1)
+                    assert f"\r\nContent-Length: {size}\r\n".encode() in head, head
+                    have = 0
+                    while have < size:
+                        piece = client.data or client.socket.recv(1 << 20)
+                        client.data = b""
+                        assert piece and piece == file.read(len(piece)), f"other bytes behind {have}"
+                        have += len(piece)
+                    assert have == size, have
+                    assert client.get("/1").status == 200
+            except Exception as failure:  # Of a thread: nobody else would see it.
+                failures.append(failure)
+
+        fetchers = [threading.Thread(target=fetch) for _ in range(2)]
+        for fetcher in fetchers:
+            fetcher.start()
+        with self.client() as client:
+            while any(fetcher.is_alive() for fetcher in fetchers):
+                self.assertEqual(client.get("/1k").status, 200)
+                time.sleep(0.05)
+        for fetcher in fetchers:
+            fetcher.join()
+        self.assertEqual(failures, [])
 
 
 class Uncached(Files):
