@@ -73,6 +73,11 @@ void copy_data(const umbel_operation& wanted, std::byte* to) {
     }
 }
 
+// Whether `fd` means anything to operations of this code.
+bool uses_descriptor(std::uint16_t code) {
+    return code != UMBEL_OP_NOP && code != UMBEL_OP_SOCKET && code != UMBEL_OP_TIMEOUT && code < UMBEL_OP_CANCEL;
+}
+
 std::uint64_t user_data_of(const Operation& operation) { return reinterpret_cast<std::uint64_t>(&operation); }
 
 bool has_buffer(const umbel_operation& wanted) { return wanted.buffer != nullptr && wanted.buffer->data != nullptr; }
@@ -624,7 +629,8 @@ std::int64_t Submission::cancel_for(Operation& request, const umbel_operation& w
         return victim != nullptr && victim != &request && cancel(*victim, 0) ? 1 : 0;
     }
     return cancel_matching(owner, [&](const Operation& other) {
-        return &other != &request && (wanted.code == UMBEL_OP_CANCEL_ALL || other.fd == wanted.fd);
+        return &other != &request &&
+               (wanted.code == UMBEL_OP_CANCEL_ALL || (other.fd == wanted.fd && uses_descriptor(other.code)));
     });
 }
 
