@@ -4,13 +4,6 @@
 
 namespace umbel::rt {
 
-namespace {
-
-// Of a stream, completions that may lie unread before it is paused; as in submission.cpp's take().
-constexpr std::uint32_t unread_limit = 64;
-
-}  // namespace
-
 // A CQE. Returns whether its owner is to be told `message`.
 bool Completion::settle(Operation& operation, int result, std::uint32_t flags, CompletionMessage& message) {
     const bool more = (flags & IORING_CQE_F_MORE) != 0;
@@ -78,7 +71,8 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
         ++operation.unread;
     }
     if (more) {
-        if (operation.unread >= unread_limit && !operation.marked(mark_paused) && !operation.marked(mark_cancelled)) {
+        if (operation.unread >= stream_unread_limit && !operation.marked(mark_paused) &&
+            !operation.marked(mark_cancelled)) {
             operation.marks |= mark_paused;
             submission_.ask_kernel_to_cancel(operation);
         }
@@ -96,7 +90,7 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
     const bool starved = receives && message.result == -ENOBUFS;
     if (!good && !paused && !starved && message.result != -EINTR) return settle_last(operation, message);
     operation.state = OperationState::idle;
-    if (operation.unread < unread_limit) {
+    if (operation.unread < stream_unread_limit) {
         operation.marks &= static_cast<std::uint16_t>(~mark_paused);
         submission_.idle_.push_back(&operation);
     }

@@ -110,6 +110,17 @@ struct CompletionMessage {
     umbel_buffer buffer{};
 };
 
+/// Of a stream, completions that may lie unread before it is paused.
+inline constexpr std::uint32_t stream_unread_limit = 64;
+
+/// What a stream of receives that is armed one by one receives into.
+inline constexpr std::uint32_t emulated_receive_bytes = 16384;
+
+/// By which the kernel names it: records are aligned to 64 B, so the low bits are free for tags.
+[[nodiscard]] inline std::uint64_t user_data_of(const Operation& operation) {
+    return reinterpret_cast<std::uint64_t>(&operation);
+}
+
 [[nodiscard]] inline std::byte* tail_of(Operation* operation) { return reinterpret_cast<std::byte*>(operation + 1); }
 
 /// Whether a good result of this code is a new descriptor.
