@@ -47,7 +47,7 @@ bool has_ipc_lock() {
 }
 
 Finding ring_finding(const MachineFacts& facts) {
-    if (facts.ring) return {Health::good, "io_uring: " + *facts.ring, ""};
+    if (facts.ring) return {Health::good, *facts.ring, ""};
     // The sentence ends with its remedy, after the last semicolon.
     const std::string& message = facts.ring.error().message;
     const std::size_t split = message.rfind("; ");

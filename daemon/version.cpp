@@ -17,8 +17,8 @@ std::string version_text(const std::string& program) {
     const rt::ExecutorOptions defaults;
     const auto report = rt::kernel_report(defaults.ring_entries, defaults.completion_entries);
     return program + " " + version() + "\nplugin ABI " + std::to_string(UMBEL_ABI_VERSION) +
-           "\ncompiler " UMBEL_COMPILER "\nliburing " UMBEL_LIBURING_VERSION "\nkernel " + kernel_release() +
-           "\nio_uring " + (report ? *report : report.error().message) + "\n";
+           "\ncompiler " UMBEL_COMPILER "\nliburing " UMBEL_LIBURING_VERSION "\nkernel " + kernel_release() + "\n" +
+           (report ? *report : report.error().message) + "\n";
 }
 
 std::string kernel_release() {

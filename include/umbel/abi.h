@@ -10,7 +10,7 @@
  *           [actor]     the actor that `self` belongs to, from its own code, on its own executor
  *           [any]       any code of the plugin on any thread
  * Waiting. A function tagged "waits" suspends the calling actor, never the thread: others run meanwhile. Any [actor]
- *         function may move other actors' work forward, so native `thread_local` data and `errno` must not be held
+ *         function may find its time slice over and let others run, so native `thread_local` data and `errno` must not be held
  *         across a call of it. Both styles of actor may wait, inside a handler too.
  * Errors. A negative number is an error: -errno from the system call, or one of UMBEL_E_… (umbel_error_text names
  *         both). Nothing is half done when a function returns an error.
@@ -56,7 +56,7 @@ enum {
 
 /* ---- Who and what ------------------------------------------------------------------------------------------------ */
 
-typedef uint64_t umbel_actor_id; /* 0: nobody. Never used again after the actor's death. */
+typedef uint64_t umbel_actor_id; /* 0: nobody. After the actor's death not used again by the next 2^24 actors. */
 typedef uint64_t umbel_pending; /* 0: none. A result that a later message fulfils; valid in the actor that submitted. */
 
 typedef struct umbel_host umbel_host;
@@ -134,7 +134,7 @@ enum {
                                With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
                                executors.buffer_size bytes; result 0 without MORE is the end of the stream. */
     UMBEL_OP_SEND = 13,    /* fd; data or buffer; arg: MSG_… flags (MSG_NOSIGNAL and MSG_WAITALL are added: the
-                               result is short only if the connection broke) */
+                               result is short only if the connection broke; before Linux 5.19 also otherwise) */
     UMBEL_OP_SHUTDOWN = 14,  /* fd; arg: SHUT_… */
     UMBEL_OP_POLL = 15,      /* fd; arg: POLL… mask. Result: the events. May be UMBEL_OP_MULTI. */
     UMBEL_OP_TIMEOUT = 16,   /* offset: nanoseconds from now. Result 0 when they are over. Needs no kernel operation. */
@@ -318,13 +318,14 @@ static inline int umbel_receive(umbel_self* self, uint64_t timeout_ns, umbel_mes
 
 /* Sends a copy of `size` bytes (0 … UMBEL_MESSAGE_MAX). Messages between two actors arrive in order.
  * Returns 0; UMBEL_E_NO_ACTOR; UMBEL_E_MAILBOX_FULL (try later); UMBEL_E_INVALID. A receiver on another executor that
- * dies or fills up while the message is under way makes it a dead letter: counted and logged. [actor] Never waits. */
+ * dies or fills up while the message is under way makes it a dead letter: counted and logged. UMBEL_E_NO_MEMORY: there is
+ * no memory for the receiver's context. [actor] Never waits for the receiver. */
 static inline int umbel_send(umbel_self* self, umbel_actor_id to, uint32_t type, const void* data, uint32_t size) {
     return self->host->send(self, to, type, data, size);
 }
 
 /* Spawns an actor whose state begins with a copy of `size` bytes (≤ type->state_size). `where`: an executor's number,
- * UMBEL_HERE or UMBEL_SPREAD. Returns 0, UMBEL_E_TOO_MANY_ACTORS or UMBEL_E_INVALID. [actor] Never waits. */
+ * UMBEL_HERE or UMBEL_SPREAD. Returns 0, UMBEL_E_TOO_MANY_ACTORS or UMBEL_E_INVALID. [actor] Never waits for it. */
 static inline int umbel_spawn(umbel_self* self, umbel_actor_type* type, const void* state, uint32_t size, int where,
                               umbel_actor_id* out) {
     return self->host->spawn(self, type, state, size, where, out);

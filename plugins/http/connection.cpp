@@ -16,8 +16,8 @@ constexpr std::size_t single_receive = 16 << 10;
 constexpr std::size_t linger_bytes = 1 << 20;
 constexpr auto linger_time = 1s;
 
-// The stream ends early when buffers or mailbox run out; what the client has sent waits in the socket.
-bool ran_dry(const umbel::error& error) { return error.code == -ENOBUFS || error.code == UMBEL_E_MAILBOX_FULL; }
+// A stream needs room in the mailbox; without it, what the client has sent waits in the socket.
+bool ran_dry(const umbel::error& error) { return error.code == UMBEL_E_MAILBOX_FULL; }
 
 }  // namespace
 

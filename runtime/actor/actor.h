@@ -64,7 +64,6 @@ struct alignas(cache_line) ActorRecord : ListHook<RunQueueTag> {
     ActorType* type = nullptr;
     ActorContext* context = nullptr;
     ActorId id;
-    ActorId parent;
     ActorState state = ActorState::vacant;
     bool started = false;   // Its code has run.
     bool is_main = false;   // A plugin's main actor: its readiness is watched.

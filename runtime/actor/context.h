@@ -6,9 +6,10 @@
 //         that plugins see. It is made once a slot and reused by one actor after the other.
 // Owner.  The home executor of its actor.
 //
-// Invariants (check_invariants())
-//   X1  actor->context == this while leased to a living actor
-//   X2  clean(): no frame of the actor on the stack, no message, no operation, no span, no descriptor
+// Invariants (checked by Executor::check_invariants())
+//   X1  record->context == this while leased to a living actor
+//   X2  it is given back only if clean() (no operation, no span, no descriptor), with no frame of the actor on its stack
+//       and an empty mailbox
 //
 // Not here.  Who leases and returns: sched/context_pool.h. What the value heaps do with Minor, Major and Tables: they are
 //         reserved here, and get their collector with the value heap.
@@ -70,8 +71,8 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     bool parked_before = false;         // … and this submission has been refused before
 
     // The present slice.
-    std::uint32_t calls = 0;  // Runtime calls since the clock was last read.
-    Nanoseconds slice_began{0};
+    std::uint32_t calls = 0;     // Runtime calls since the clock was last read.
+    Nanoseconds slice_began{0};  // … when it was first read in this slice; 0: not yet.
 
     /// Moves a user message's bytes to Minor A and describes the message; the entry may be taken then.
     void read(MailboxEntry& entry, umbel_message& message) {
@@ -94,7 +95,7 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
         }
     }
 
-    /// Nothing of the actor is here but its mail (X2).
+    /// Nothing of the actor is here but its frames and its mail (X2).
     [[nodiscard]] bool clean() const {
         return in_flight == 0 && provided_held == 0 && io_heap.live_spans() == 0 && descriptors.none();
     }

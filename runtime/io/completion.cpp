@@ -29,7 +29,7 @@ bool Completion::settle(Operation& operation, int result, std::uint32_t flags, C
         discard(operation, message);
         if (!more) {
             --owner.in_flight;
-            --submission_.figures.in_flight;  // S3
+            --submission_.figures.in_flight;  // S2
             submission_.free_buffer(owner, operation.buffer);
             submission_.free_record(operation);  // C3
         }
@@ -46,7 +46,7 @@ bool Completion::settle_ready(Operation& operation, CompletionMessage& message) 
     if (owner.dead || operation.marked(mark_forgotten)) {
         discard(operation, message);
         --owner.in_flight;
-        --submission_.figures.in_flight;  // S3
+        --submission_.figures.in_flight;  // S2
         submission_.free_buffer(owner, operation.buffer);
         submission_.free_record(operation);
         return false;
@@ -118,7 +118,7 @@ bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
     }
     if (static_cast<Timer&>(operation).linked()) submission_.timers_.remove(operation);
     --owner.in_flight;
-    --submission_.figures.in_flight;  // S3
+    --submission_.figures.in_flight;  // S2
     if ((operation.flags & UMBEL_OP_DETACHED) != 0) {
         discard(operation, message);
         submission_.free_record(operation);

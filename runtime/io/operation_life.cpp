@@ -343,7 +343,7 @@ void Submission::check_invariants(std::span<OperationOwner* const> owners) const
             armed += operation->state == OperationState::armed ? 1 : 0;
             in_flight += operation->state == OperationState::fulfilled ? 0 : 1;
         }
-        CHECK(in_flight == owner->in_flight);  // S3
+        CHECK(in_flight == owner->in_flight);  // S2
     }
     CHECK(armed == credits_.used());  // S1
     if (buffers_) buffers_->check_invariants();

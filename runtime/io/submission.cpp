@@ -362,7 +362,7 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
 }
 
 void Submission::begin(Operation& operation, const umbel_operation& wanted, const Plan& plan, Link link) {
-    ++operation.owner->in_flight;  // S3
+    ++operation.owner->in_flight;  // S2
     ++figures.in_flight;
     if (wanted.code == UMBEL_OP_CLOSE && plan.way != Plan::Way::none) {
         if (descriptors_.take(wanted.fd, operation.owner->actor)) {

@@ -12,10 +12,10 @@
 //         A chain is reserved whole: all of its entries or none.
 // Owner.  One executor.
 //
-// Invariants (check_invariants())
+// Invariants (check_invariants(): S1, S2)
 //   S1  each operation that is armed holds one credit; nobody else does
-//   S2  ready_, idle_ and cancels_ hold operations of exactly those states and marks
-//   S3  owner.in_flight counts its operations that are not fulfilled
+//   S2  owner.in_flight counts its operations that are not fulfilled
+//   S3  ready_, idle_ and cancels_ hold operations of exactly those states and marks
 //
 // Cost.   One operation: two spans (about 10 ns each pair with few live ones) and one entry of 64 B.
 // Not here.  What a CQE means: completion.h. Parking: sched/executor.h.

@@ -160,8 +160,10 @@ void Executor::spend(ActorContext& context) {
         !port_.has_mail()) {
         return;
     }
-    if (ring_->clock().now() - context.slice_began < shared_.options.executors.time_slice) return;
-    yield(context);
+    // Most slices never get here: the time is counted from the first look.
+    const Nanoseconds now = ring_->clock().now();
+    if (context.slice_began == Nanoseconds(0)) context.slice_began = now;
+    if (now - context.slice_began >= shared_.options.executors.time_slice) yield(context);
 }
 
 void Executor::yield(ActorContext& context) {
@@ -312,7 +314,6 @@ int Executor::spawn(ActorContext& context, umbel_actor_type& declared, const voi
     if (record == nullptr) return UMBEL_E_TOO_MANY_ACTORS;
     record->type = const_cast<ActorType*>(type);
     record->context = nullptr;
-    record->parent = context.record->id;
     record->started = record->is_main = record->is_ready = record->has_name = false;
     if (bytes != 0) std::memcpy(record->state_bytes.data(), state, bytes);
     if (bytes < declared.state_size) std::memset(record->state_bytes.data() + bytes, 0, declared.state_size - bytes);
@@ -334,7 +335,6 @@ bool Executor::spawn_main(umbel_actor_type& declared, std::size_t plugin) {
     if (record == nullptr) return false;
     record->type = const_cast<ActorType*>(type);
     record->context = nullptr;
-    record->parent = {};
     record->started = record->is_ready = record->has_name = false;
     record->is_main = true;
     record->state_bytes.fill(std::byte{0});

@@ -269,7 +269,8 @@ void Executor::run_slice(ActorRecord& record) {
     if (static_cast<Timer&>(*context).linked()) timers_.remove(*context);
     record.state = ActorState::running;
     context->wait = Wait::nothing;
-    context->slice_began = now_;
+    context->slice_began = Nanoseconds(0);
+    context->calls = 0;
     if (!context->fiber.resumable()) {
         context->fiber.prepare(context->slot.stack_low(), context->slot.stack_top(), actor_code, context);
     }

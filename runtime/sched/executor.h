@@ -15,7 +15,8 @@
 //   E1  running_ is the context whose fiber is on the processor, or null
 //   E2  a record is on at most one queue, as its state says (ActorState)
 //   E3  a context on contexts_ is leased: to a living actor, or dead and in quarantine until its last completion
-//   E4  nothing here blocks but the sleeping enter() in submit()
+//   E4  nothing here blocks but the sleeping enter() in submit(). Locks are held for some instructions only, and only where
+//       it is rare: names, readiness, a context that no warm slot is left for
 //
 // Cost.   A turn without work: some loads. A slice: two switches (12 ns) and about as much again.
 // Not here.  Time slices by force, balancing: the scheduling layer's next step. Rings: io/. Threads: runtime.cpp.
