@@ -28,9 +28,9 @@
 namespace http {
 
 struct Limits {
-    std::size_t target = 8192;     // bytes of the request's target; more is 414
-    std::size_t head = 16384;      // bytes from the first of the method to the empty line; more is 431
-    std::size_t body = 64 * 1024;  // bytes of a body, which is read and dropped; more is 413
+    std::size_t target = 8192;  // bytes of the request's target; more is 414
+    std::size_t head = 16384;   // bytes from the first of the method to the empty line; more is 431
+    std::size_t body = 65536;   // bytes of a body, which is read and dropped; more is 413
 };
 
 enum class Method : std::uint8_t { get, head, other };

@@ -214,7 +214,7 @@ private:
         };
         umbel::pending<umbel::buffer> next = read_next();
         while (offset < size) {
-            auto got = me_.await(std::move(next));
+            auto got = me_.await(std::exchange(next, {}));
             if (!got && got.error().code == UMBEL_E_IO_HEAP_FULL && block > smallest_block) {
                 block /= 2;
                 if (!wire_.flush()) return false;
