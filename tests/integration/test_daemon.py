@@ -535,7 +535,7 @@ class CommandLine(DaemonTest):
         result = run(program("umbeld"), "--version")
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stdout, r"^umbeld \d+\.\d+\.\d+\n")
-        for part in ("plugin ABI 1", "compiler ", "liburing 2.", "kernel Linux ", "io_uring "):
+        for part in ("plugin ABI 1", "compiler ", "liburing 2.", "kernel Linux ", "io_uring: "):
             self.assertIn(part, result.stdout)
 
     def test_a_dump_is_a_config_with_origins(self):
