@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include <array>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -175,6 +176,42 @@ TEST(Timeouts, AreNeverEarly) {
 }
 
 // ---- Drain.
+
+// ---- Time slices.
+
+int runner = -1;
+nanoseconds slice_began{};
+nanoseconds slice_seen{};
+nanoseconds busy_until{};
+
+void busy(self& me, int who) {
+    for (nanoseconds now = me.now(); now < busy_until; now = me.now()) {
+        if (runner != who) {
+            if (runner >= 0) numbers.push_back((slice_seen - slice_began).count());
+            runner = who;
+            slice_began = now;
+        }
+        slice_seen = now;
+        (void)me.receive_within(nanoseconds(0));
+    }
+}
+void two_busy(self& me) {
+    runner = -1;
+    busy_until = me.now() + std::chrono::milliseconds(20);
+    for (int who = 0; who < 2; ++who) (void)me.spawn<busy>(who);
+}
+
+// Spec.   Who calls the runtime gives way when its own time slice is over, not when the turn's is: two busy actors get
+//         slices of the same length.                                                     (executors.time_slice)
+// Method. Each notes how long it ran until the other did.
+TEST(Slices, AreCountedFromTheirOwnBeginning) {
+    run<two_busy>();
+    ASSERT_GE(numbers.size(), 8u);
+    for (const std::int64_t length : numbers) {
+        EXPECT_GE(length, 1'000'000);
+        EXPECT_LE(length, 1'100'000);
+    }
+}
 
 class DormantMain {
 public:
