@@ -9,7 +9,9 @@
 #pragma once
 
 #include <exception>
+#include <initializer_list>
 #include <new>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -345,6 +347,20 @@ public:
     void log_info(std::string_view text) { umbel_log(raw_, UMBEL_LOG_INFO, text.data(), text.size()); }
     void log_warning(std::string_view text) { umbel_log(raw_, UMBEL_LOG_WARNING, text.data(), text.size()); }
     void log_error(std::string_view text) { umbel_log(raw_, UMBEL_LOG_ERROR, text.data(), text.size()); }
+    /// Whether this plugin's lines of this level are written now: ask before building a costly text.
+    [[nodiscard]] bool logs(log_level level) const { return umbel_log_enabled(raw_, static_cast<int>(level)) != 0; }
+    /// Logs a structured event: its fields become keys of the line. Never waits. A wrong name is reported in the log.
+    ///     me.log_event("greeter.greeted", "hello, Ann", {{"name", name}, {"duration_us", me.now() - began}});
+    void log_event(const char* name, std::string_view text, std::initializer_list<log_field> fields) {
+        log_event(log_level::info, name, text, {fields.begin(), fields.size()});
+    }
+    void log_event(log_level level, const char* name, std::string_view text, std::initializer_list<log_field> fields) {
+        log_event(level, name, text, {fields.begin(), fields.size()});
+    }
+    void log_event(log_level level, const char* name, std::string_view text, std::span<const log_field> fields) {
+        umbel_log_event(raw_, static_cast<int>(level), name, text.data(), text.size(), fields.data(),
+                        static_cast<std::uint32_t>(fields.size()));
+    }
     [[nodiscard]] umbel_self* raw() { return raw_; }
 
     /// setsockopt with an int.

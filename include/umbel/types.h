@@ -67,6 +67,42 @@ struct actor_id {
 
 class self;
 
+/// How serious a log line is.
+enum class log_level : int {
+    trace = UMBEL_LOG_TRACE,
+    debug = UMBEL_LOG_DEBUG,
+    info = UMBEL_LOG_INFO,
+    warning = UMBEL_LOG_WARNING,
+    error = UMBEL_LOG_ERROR
+};
+
+/// A named value of a log event: {"status", 200}, {"path", path}, {"duration_us", me.now() - began}. The name is a
+/// literal, or lives until log_event returns, as a text does. Contract: umbel_field.
+struct log_field : umbel_field {
+    template <std::integral Number>
+        requires(!std::same_as<Number, bool>)
+    log_field(const char* called, Number number) : umbel_field{called, UMBEL_FIELD_INTEGER, 0, {}} {
+        value.integer = static_cast<std::int64_t>(number);
+    }
+    log_field(const char* called, std::floating_point auto number) : umbel_field{called, UMBEL_FIELD_NUMBER, 0, {}} {
+        value.number = static_cast<double>(number);
+    }
+    log_field(const char* called, std::same_as<bool> auto flag) : umbel_field{called, UMBEL_FIELD_FLAG, 0, {}} {
+        value.integer = flag ? 1 : 0;
+    }
+    log_field(const char* called, std::string_view text)
+        : umbel_field{called, UMBEL_FIELD_TEXT, static_cast<std::uint32_t>(text.size()), {}} {
+        value.text = text.data();
+    }
+    log_field(const char* called, const char* text) : log_field(called, std::string_view(text)) {}
+    log_field(const char* called, const std::string& text) : log_field(called, std::string_view(text)) {}
+    /// The name ends in the unit: _ns, _us, _ms or _s.
+    log_field(const char* called, nanoseconds time) : umbel_field{called, UMBEL_FIELD_DURATION, 0, {}} {
+        value.integer = time.count();
+    }
+};
+static_assert(sizeof(log_field) == sizeof(umbel_field), "an array of one is an array of the other");
+
 // ---- What an actor owns ----------------------------------------------------------------------------------------------
 
 /// Bytes in an I/O heap; freed when it goes out of scope, or handed to an operation by moving it there.

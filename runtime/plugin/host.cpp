@@ -66,9 +66,22 @@ int host_draining(const umbel_self* self) { return context_of(self).executor->dr
 void host_ready(umbel_self* self, const char* text) {
     executor_of(self).ready(context_of(self), text == nullptr ? std::string_view() : std::string_view(text));
 }
+Level known_level(int level) {
+    return static_cast<Level>(level < UMBEL_LOG_TRACE   ? UMBEL_LOG_TRACE
+                              : level > UMBEL_LOG_ERROR ? UMBEL_LOG_ERROR
+                                                        : level);
+}
 void host_log(umbel_self* self, int level, const char* text, std::size_t bytes) {
-    const int known = level < UMBEL_LOG_TRACE ? UMBEL_LOG_TRACE : level > UMBEL_LOG_ERROR ? UMBEL_LOG_ERROR : level;
-    executor_of(self).log(context_of(self), static_cast<Level>(known), {text, bytes});
+    executor_of(self).log(context_of(self), known_level(level), {text, text == nullptr ? 0 : bytes});
+}
+int host_log_enabled(const umbel_self* self, int level) {
+    return context_of(self).executor->wants(context_of(self), known_level(level)) ? 1 : 0;
+}
+int host_log_event(umbel_self* self, int level, const char* name, const char* text, std::size_t bytes,
+                   const umbel_field* fields, std::uint32_t count) {
+    if (count != 0 && fields == nullptr) return UMBEL_E_INVALID;
+    return executor_of(self).log_event(context_of(self), known_level(level), name, {text, text == nullptr ? 0 : bytes},
+                                       {fields, count});
 }
 
 const char* host_error_text(std::int64_t code) {
@@ -128,6 +141,8 @@ constexpr umbel_host table{
     .error_text = host_error_text,
     .setting_text = setting_text,
     .setting_number = setting_number,
+    .log_enabled = host_log_enabled,
+    .log_event = host_log_event,
 };
 
 }  // namespace

@@ -30,9 +30,11 @@ struct PluginProgress {
     const char* name = nullptr;
     std::atomic<int> awaited{0};      // mains that are neither ready nor ended
     std::atomic<bool> failed{false};  // one of them failed before it was ready
-    std::mutex mutex;                 // guards the texts
-    std::string announcement;         // of the first main that was ready
-    std::string reason;               // why it failed
+    /// What its actors log under this level is not made at all. Written by control threads.
+    std::atomic<Level> log_level{Level::trace};
+    std::mutex mutex;          // guards the texts
+    std::string announcement;  // of the first main that was ready
+    std::string reason;        // why it failed
 };
 
 struct Shared {
@@ -68,6 +70,8 @@ struct Shared {
     std::vector<std::unique_ptr<PluginProgress>> plugins;
     const umbel_host* host;
     std::atomic<std::uint32_t> next_spread{0};
+    /// As PluginProgress::log_level, of what the runtime reports itself.
+    std::atomic<Level> log_level{Level::trace};
 
 private:
     [[nodiscard]] const ActorType* declare_first(umbel_actor_type& declared, std::size_t plugin) {
