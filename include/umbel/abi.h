@@ -6,7 +6,7 @@
  *         calls `load` once, and spawns the plugin's main actor on each executor. An actor is code that gets a
  *         `umbel_self*`, the door to everything it may do: `self->host->…`, spelt `umbel_…(self, …)` below.
  * Roles.  Each function says who may call it:
- *           [control]   the control thread, in load and unload; never an actor
+ *           [control]   the control thread, in load, reload and unload, one at a time; never an actor
  *           [actor]     the actor that `self` belongs to, from its own code, on its own executor
  *           [any]       any code of the plugin on any thread
  * Waiting. A function tagged "waits" suspends the calling actor, never the thread: others run meanwhile. Any [actor]
@@ -91,7 +91,8 @@ typedef struct umbel_slice {
 enum {
     UMBEL_MESSAGE_USER = 1,       /* sent by an actor: type, data, size, sender */
     UMBEL_MESSAGE_COMPLETION = 2, /* fulfils `pending`: result, flags, buffer */
-    UMBEL_MESSAGE_DRAIN = 3       /* to main actors: the daemon stops; finish what is in flight */
+    UMBEL_MESSAGE_DRAIN = 3, /* to main actors: the daemon stops, or the plugin is retired; finish what is in flight */
+    UMBEL_MESSAGE_RELOAD = 4 /* to main actors: new settings have been applied (umbel_plugin.reload) */
 };
 
 enum {
@@ -132,7 +133,7 @@ enum {
     UMBEL_OP_BIND = 8,     /* fd; data: struct sockaddr */
     UMBEL_OP_LISTEN = 9,   /* fd; arg: backlog */
     UMBEL_OP_ACCEPT = 10,  /* fd; arg: SOCK_… flags (SOCK_CLOEXEC is added). A descriptor. May be UMBEL_OP_MULTI.
-                               Ends with -ECANCELED when the daemon drains. */
+                               Ends with -ECANCELED when the daemon or its plugin drains. */
     UMBEL_OP_CONNECT = 11, /* fd; data: struct sockaddr */
     UMBEL_OP_RECV = 12,    /* fd; length; arg: MSG_… flags. `into`, `buffer` or neither, as READ.
                                With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
@@ -150,8 +151,8 @@ enum {
 };
 
 enum {
-    UMBEL_OP_MULTI = 1,    /* accept, recv, poll: one submission, many completions */
-    UMBEL_OP_DRAINS = 2,   /* cancelled when the daemon drains: waiting for a request, not answering one */
+    UMBEL_OP_MULTI = 1,  /* accept, recv, poll: one submission, many completions */
+    UMBEL_OP_DRAINS = 2, /* cancelled when the daemon or its plugin drains: waiting for a request, not answering one */
     UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
     UMBEL_OP_KEEP = 8      /* send, write: the buffer comes back with the completion instead of being freed by it */
 };
@@ -224,6 +225,21 @@ typedef struct umbel_settings umbel_settings; /* the checked values of one plugi
 
 enum { UMBEL_MAIN_EVERYWHERE = 0, UMBEL_MAIN_ONCE = 1 };
 
+/* What umbel_plugin.reload is asked to do. A CHECK that returned 0 is followed by exactly one APPLY or DROP. */
+enum {
+    UMBEL_RELOAD_CHECK =
+        0, /* could these settings be applied? Prepares what may fail, changes nothing that actors see */
+    UMBEL_RELOAD_APPLY = 1, /* now they count: publishes what was prepared. Cannot fail */
+    UMBEL_RELOAD_DROP = 2   /* another part of the configuration was refused: forgets what was prepared */
+};
+
+/* In C++, what was appended to a structure since its first version need not be named by who fills it in. */
+#ifdef __cplusplus
+#define UMBEL_APPENDED = nullptr
+#else
+#define UMBEL_APPENDED
+#endif
+
 typedef struct umbel_plugin {
     uint64_t magic;           /* UMBEL_ABI_MAGIC */
     uint32_t abi_version;     /* UMBEL_ABI_VERSION */
@@ -239,16 +255,27 @@ typedef struct umbel_plugin {
     const char* version;
     const char* description;
     /* [control] Called once before any actor of the plugin. `settings` and `host` live as long as the process.
-     * Returns 0, or an error after writing a sentence into `error` (error_size bytes): the daemon does not start.
-     * Must not leave threads, must not open what only a running daemon may hold: it is also called by --check-config. */
+     * Returns 0, or an error after writing a sentence into `error` (error_size bytes): the daemon does not start, or
+     * refuses the reload that adds the plugin. Must not leave threads, must not open what only a running daemon may hold:
+     * it is also called by --check-config. Called again, in the same globals, when the plugin was retired (or added in
+     * vain) and is added once more: it must set everything it relies on. */
     int (*load)(const umbel_host* host, const umbel_settings* settings, char* error, size_t error_size);
-    /* [control] Called after the last actor has ended. May be null. */
+    /* [control] Called after the last actor has ended: the daemon stops, or the plugin was retired. May be null. */
     void (*unload)(void);
     /* Spawned by the runtime, on each executor or on one. The plugin is ready when each has called umbel_ready or
      * ended; one that fails before stops the daemon. */
     umbel_actor_type* main;
     uint32_t main_placement; /* UMBEL_MAIN_… */
     uint32_t reserved;
+    /* [control] The plugin's section has changed and the daemon reads its configuration anew. `phase`: UMBEL_RELOAD_….
+     * CHECK returns 0, or an error after writing a sentence into `error`: then nothing of the whole configuration is
+     * applied. The results of APPLY and DROP are ignored. `settings` has the new values, checked against the table; it
+     * lives until DROP, or as long as the process once applied. Must return at once.
+     * Threads: actors of the plugin run on the executors meanwhile. What they read, APPLY may only change by publishing:
+     * store an atomic pointer to a value that is never changed again, nor freed while an actor may still read it. After
+     * APPLY each main actor gets UMBEL_MESSAGE_RELOAD.
+     * Null: the settings in force stay, and changed ones are reported as needing a restart. */
+    int (*reload)(const umbel_settings* settings, uint32_t phase, char* error, size_t error_size) UMBEL_APPENDED;
 } umbel_plugin;
 
 /* The one symbol a plugin exports. */
@@ -384,7 +411,7 @@ static inline uint32_t umbel_executor_count(const umbel_self* self) {
     return self->host->executor_count(self);
 } /* [actor] */
 
-/* 1 once the daemon has been told to stop. [actor] */
+/* 1 once the daemon has been told to stop, or the actor's plugin is retired. [actor] */
 static inline int umbel_draining(const umbel_self* self) { return self->host->draining(self); }
 
 /* Called by a main actor when it serves; `text` is logged ("listening on 127.0.0.1:7007"). [actor] */

@@ -240,6 +240,7 @@ public:
 
     [[nodiscard]] bool from_actor() const { return raw_.kind == UMBEL_MESSAGE_USER; }
     [[nodiscard]] bool is_drain() const { return raw_.kind == UMBEL_MESSAGE_DRAIN; }
+    [[nodiscard]] bool is_reload() const { return raw_.kind == UMBEL_MESSAGE_RELOAD; }
     [[nodiscard]] actor_id sender() const { return {raw_.sender}; }
     [[nodiscard]] std::uint32_t type() const { return raw_.type; }
     [[nodiscard]] std::span<const std::byte> bytes() const {
