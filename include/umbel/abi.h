@@ -82,6 +82,10 @@ typedef struct umbel_buffer {
     uint32_t origin; /* the runtime's */
 } umbel_buffer;
 
+/* Bytes that many actors send and nobody changes: written once by their maker, never moved, freed when the last reference
+ * is given back. A reference is a pointer: it may be kept anywhere, and travel in a message, for the receiver to give back. */
+typedef struct umbel_block umbel_block;
+
 typedef struct umbel_slice {
     const void* data;
     size_t size;
@@ -343,6 +347,12 @@ struct umbel_host {
     const char* (*error_text)(int64_t);
     const char* (*setting_text)(const umbel_settings*, const char*);
     int64_t (*setting_number)(const umbel_settings*, const char*);
+    int (*block_make)(umbel_self*, uint64_t, umbel_block**);
+    int (*block_lend)(umbel_self*, umbel_block*, uint64_t, uint64_t, umbel_buffer*);
+    void* (*block_data)(umbel_block*);
+    uint64_t (*block_size)(const umbel_block*);
+    void (*block_retain)(umbel_block*);
+    void (*block_release)(umbel_block*);
     int (*log_enabled)(const umbel_self*, int);
     int (*log_event)(umbel_self*, int, const char*, const char*, size_t, const umbel_field*, uint32_t);
 };
@@ -441,6 +451,33 @@ static inline void umbel_ready(umbel_self* self, const char* text) { self->host-
 static inline void umbel_log(umbel_self* self, int level, const char* text, size_t size) {
     self->host->log(self, level, text, size);
 }
+
+/* ---- Shared blocks ------------------------------------------------------------------------------------------------- */
+
+/* Makes a block of `size` bytes (1 … 2^30), whose content is undefined, with one reference. Its maker may write to it
+ * (umbel_block_data) until it first retains, lends or passes it on; nobody may afterwards.
+ * Returns 0; UMBEL_E_NO_MEMORY: actors.shared_memory is used up, or the system's; UMBEL_E_INVALID. [actor] */
+static inline int umbel_block_make(umbel_self* self, uint64_t size, umbel_block** out) {
+    return self->host->block_make(self, size, out);
+}
+
+/* Lends the calling actor `size` bytes of a block, at least one, from `offset`, as a buffer that is only read: to be sent
+ * or written without a copy, by as many operations and actors at once as like. The loan keeps the block alive until the
+ * buffer is freed: by umbel_release, by the last completion of the operation that has it, or after the actor's end; the
+ * caller's own reference is untouched. Returns 0, UMBEL_E_IO_HEAP_FULL, UMBEL_E_INVALID (not within the block). [actor] */
+static inline int umbel_block_lend(umbel_self* self, umbel_block* block, uint64_t offset, uint64_t size,
+                                   umbel_buffer* out) {
+    return self->host->block_lend(self, block, offset, size, out);
+}
+
+static inline void* umbel_block_data(const umbel_host* host, umbel_block* block) { return host->block_data(block); }
+static inline uint64_t umbel_block_size(const umbel_host* host, const umbel_block* block) {
+    return host->block_size(block);
+} /* [any] */
+
+/* One reference more, one less; the last one frees the block. [any] */
+static inline void umbel_block_retain(const umbel_host* host, umbel_block* block) { host->block_retain(block); }
+static inline void umbel_block_release(const umbel_host* host, umbel_block* block) { host->block_release(block); }
 
 /* 1 if what this plugin logs at this level is wanted now: whoever builds a costly text asks first. Two loads. [actor] */
 static inline int umbel_log_enabled(const umbel_self* self, int level) { return self->host->log_enabled(self, level); }

@@ -48,6 +48,13 @@ struct carrier<descriptor<Kind>> {
     }
 };
 
+template <>
+struct carrier<shared_block> {
+    using type = umbel_block*;
+    static umbel_block* pack(shared_block&& value) { return std::move(value).pack(); }
+    static shared_block unpack(umbel_self*, umbel_block* packed) { return shared_block::unpack(packed); }
+};
+
 // What an actor is spawned with, as bytes: std::tuple is not trivially copyable, this is.
 template <class... T>
 struct arguments {};
@@ -248,6 +255,24 @@ public:
     }
     pending<std::size_t> cancel_descriptor(int fd) { return submit(op::cancel_descriptor(fd)); }
     pending<std::size_t> cancel_all() { return submit(op::cancel_all()); }
+
+    // -- shared blocks --
+
+    /// A block of `size` bytes (1 B … 1 GiB), to be written and then shared. Errors: UMBEL_E_NO_MEMORY.
+    result<shared_block> make_block(std::size_t size) {
+        umbel_block* made = nullptr;
+        if (const int status = umbel_block_make(raw_, size, &made); status < 0) return std::unexpected(error{status});
+        return shared_block::unpack(made);
+    }
+    /// Borrows a part of it as a buffer to send or write, without a copy. Errors: UMBEL_E_IO_HEAP_FULL.
+    result<buffer> lend(const shared_block& block, std::size_t offset, std::size_t size) {
+        umbel_buffer lent{};
+        if (!block) return std::unexpected(error{UMBEL_E_INVALID});
+        const int status = umbel_block_lend(raw_, block.raw(), offset, size, &lent);
+        if (status < 0) return std::unexpected(error{status});
+        return buffer(raw_, lent);
+    }
+    result<buffer> lend(const shared_block& block) { return lend(block, 0, block.size()); }
 
     // -- waiting --
 

@@ -141,6 +141,47 @@ private:
     umbel_buffer raw_{};
 };
 
+/// Bytes that many actors send and nobody changes, with a counted reference; made by self::make_block, written by its
+/// maker before it is first copied, lent or sent to another actor. Empty, it refers to nothing.
+class shared_block {
+public:
+    shared_block() = default;
+    shared_block(const shared_block& other) : raw_(other.raw_) {
+        if (raw_ != nullptr) umbel_block_retain(detail::host, raw_);
+    }
+    shared_block(shared_block&& other) noexcept : raw_(std::exchange(other.raw_, nullptr)) {}
+    shared_block& operator=(shared_block other) noexcept {
+        std::swap(raw_, other.raw_);
+        return *this;
+    }
+    ~shared_block() {
+        if (raw_ != nullptr) umbel_block_release(detail::host, raw_);
+    }
+
+    [[nodiscard]] explicit operator bool() const { return raw_ != nullptr; }
+    [[nodiscard]] std::size_t size() const { return raw_ == nullptr ? 0 : umbel_block_size(detail::host, raw_); }
+    [[nodiscard]] std::span<const std::byte> bytes() const { return {data(), size()}; }
+    [[nodiscard]] std::string_view text() const { return {reinterpret_cast<const char*>(data()), size()}; }
+    /// For its maker, while nobody else has it.
+    [[nodiscard]] std::span<std::byte> writable() { return {data(), size()}; }
+    [[nodiscard]] umbel_block* raw() const { return raw_; }
+
+    /// Puts the reference into a message, and takes it out again: once.
+    [[nodiscard]] umbel_block* pack() && { return std::exchange(raw_, nullptr); }
+    [[nodiscard]] static shared_block unpack(umbel_block* packed) {
+        shared_block block;
+        block.raw_ = packed;
+        return block;
+    }
+
+private:
+    [[nodiscard]] std::byte* data() const {
+        return raw_ == nullptr ? nullptr : static_cast<std::byte*>(umbel_block_data(detail::host, raw_));
+    }
+
+    umbel_block* raw_ = nullptr;
+};
+
 /// An open descriptor; closed when it goes out of scope. `file` and `socket` differ in type only, so that one is not
 /// taken for the other.
 template <class Kind>

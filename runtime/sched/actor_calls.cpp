@@ -253,6 +253,16 @@ int Executor::submit(ActorContext& context, std::span<const umbel_operation> ope
     }
 }
 
+int Executor::lend(ActorContext& context, SharedBlock& block, std::uint64_t offset, std::uint64_t size,
+                   umbel_buffer& buffer) {
+    if (offset > block.size() || size == 0 || size > block.size() - offset) return UMBEL_E_INVALID;
+    // Both fit: a block is at most 1 GiB.
+    return submission_.lend(context, block, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(size),
+                            buffer)
+               ? 0
+               : int{UMBEL_E_IO_HEAP_FULL};
+}
+
 int Executor::adopt(ActorContext& context, int fd) {
     if (!shared_.descriptors.contains(fd) || fd >= shared_.descriptors.end()) return UMBEL_E_INVALID;
     const std::uint64_t me = context.record->id.value;

@@ -50,7 +50,10 @@ Executor::Executor(Shared& shared, ExecutorIndex index, std::unique_ptr<Ring> ri
 Executor::~Executor() {
     // The ring goes first: from then on the kernel touches none of the contexts.
     ring_.reset();
-    while (ActorContext* context = contexts_.pop_front()) pool_.discard(context);
+    while (ActorContext* context = contexts_.pop_front()) {
+        Submission::end_loans(*context);
+        pool_.discard(context);
+    }
     own_.reset();
     shared_.slots.release(own_slot_);
 }

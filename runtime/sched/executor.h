@@ -76,6 +76,7 @@ public:
               ActorId& id);
     [[noreturn]] void exit(ActorContext& context, std::string_view reason);
     void release(ActorContext& context, umbel_buffer& buffer) { submission_.release(context, buffer); }
+    int lend(ActorContext& context, SharedBlock& block, std::uint64_t offset, std::uint64_t size, umbel_buffer& buffer);
     /// The fault handler's: its stack has overflowed, and it is at the top of it again.
     [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);

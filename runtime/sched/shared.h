@@ -3,7 +3,7 @@
 // Why.    Executors share as little as possible; this is all of it, in one place, so that a reader can count it.
 // Owner.  The runtime makes it before any executor and destroys it after the last.
 //
-//   options, slots, descriptors, directory, ports   each with its own rules, in its header
+//   options, slots, blocks, descriptors, directory, ports   each with its own rules, in its header
 //   plugins     readiness of the mains: written by executors, read by the control thread
 //   types       declared actor types: added under a lock, never removed while the runtime lives
 #pragma once
@@ -20,6 +20,7 @@
 #include "runtime/base/options.h"
 #include "runtime/base/result.h"
 #include "runtime/io/descriptor_table.h"
+#include "runtime/memory/shared_block.h"
 #include "runtime/memory/slot_store.h"
 #include "runtime/sched/port.h"
 
@@ -41,6 +42,7 @@ struct Shared {
     Shared(const Options& given, std::size_t executors, std::size_t descriptor_limit, const umbel_host* table)
         : options(given),
           slots(SlotStoreOptions{.stack_bytes = given.actors.stack_size}),
+          blocks(given.actors.shared_memory),
           descriptors(descriptor_limit),
           directory(executors, given.actors.max),
           host(table) {
@@ -64,6 +66,7 @@ struct Shared {
 
     const Options options;
     SlotStore slots;
+    SharedBlocks blocks;
     DescriptorTable descriptors;
     Directory directory;
     std::vector<std::unique_ptr<Port>> ports;
