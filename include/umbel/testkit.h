@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "umbel/types.h"
@@ -75,12 +76,21 @@ struct options {
     std::uint64_t stack_size = 1 << 18;    // as actors.stack_size
 };
 
-/// One line of the log: what an actor logged (event "plugin_log"), or what the runtime has to say.
+/// One line of the log: what an actor logged, or what the runtime has to say.
 struct log_line {
-    std::string event;  // a name of docs/log-events.md
+    std::string event;  // a structured event's own name; "plugin_log" for a line of text; else see docs/log-events.md
     int level = 0;      // UMBEL_LOG_…
     umbel_actor_id actor = 0;
     std::string text;
+    std::vector<std::pair<std::string, std::string>> fields;  // of a structured event, in its order; values as text
+
+    /// The value of a field, or nothing if there is none of this name.
+    [[nodiscard]] std::optional<std::string> field(std::string_view name) const {
+        for (const auto& [key, value] : fields) {
+            if (key == name) return value;
+        }
+        return std::nullopt;
+    }
 };
 
 /// A living actor.
@@ -93,9 +103,10 @@ struct actor {
 /// What the plugin holds at this moment.
 struct holdings {
     std::size_t actors = 0;
-    std::size_t operations = 0;   // in flight
-    std::size_t buffers = 0;      // of living actors, not lent to an operation
-    std::size_t descriptors = 0;  // open
+    std::size_t operations = 0;     // in flight
+    std::size_t buffers = 0;        // of living actors, not lent to an operation
+    std::size_t descriptors = 0;    // open
+    std::uint64_t block_bytes = 0;  // of shared blocks that somebody refers to
     bool operator==(const holdings&) const = default;
 };
 
@@ -237,7 +248,8 @@ public:
     /// Drains if that has not been done, and looks at what is left. A failure names
     ///   every actor that lives on, unless `may_remain` names its type (those that wait for messages for ever);
     ///   every actor that failed and was not taken by take_failures();
-    ///   descriptors and buffers that nobody gave back.
+    ///   shared blocks that nobody let go of, if no actor remains.
+    /// Buffers and descriptors end with their actors; whether a living one hoards them is seen by held().
     /// Then it ends the plugin's actors and calls its `unload`.
     void finish(std::initializer_list<std::string_view> may_remain = {});
 

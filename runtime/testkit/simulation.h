@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/io/sim_world.h"
@@ -166,18 +167,13 @@ public:
         return left;
     }
 
-    /// Takes what the executors have reported since the last call: sink(event, text).
+    /// Takes what the executors have reported since the last call: sink(LogRecord).
     template <class Sink>
     void take_events(Sink&& sink) {
         for (const auto& port : shared.ports) {
-            Event event;
-            std::string text;
-            while (port->events.pop(event)) {
-                text.append(event.text.data(), event.text_length);
-                if (event.more) continue;
-                sink(event, text);
-                text.clear();
-            }
+            LogRecord record;
+            const std::size_t end = port->events.published();
+            for (; port->events.front(end, record); port->events.pop(record)) sink(std::as_const(record));
         }
     }
 

@@ -2,6 +2,7 @@
 #include "umbel/testkit.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <random>
 
+#include "runtime/base/event_fields.h"
 #include "runtime/plugin/loader.h"
 #include "runtime/testkit/simulation.h"
 
@@ -45,6 +47,22 @@ std::string_view trimmed(std::string_view text) {
     const std::size_t begin = text.find_first_not_of(blanks);
     return begin == std::string_view::npos ? std::string_view()
                                            : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+std::string text_of(const rt::EventField& field) {
+    switch (field.type) {
+        case UMBEL_FIELD_INTEGER:
+            return std::to_string(field.integer);
+        case UMBEL_FIELD_NUMBER: {
+            std::array<char, 32> digits{};
+            const auto [end, status] = std::to_chars(digits.data(), digits.data() + digits.size(), field.number);
+            return {digits.data(), end};
+        }
+        case UMBEL_FIELD_FLAG:
+            return field.integer != 0 ? "true" : "false";
+        default:
+            return std::string(field.text);
+    }
 }
 
 std::vector<rt::PluginSetting> parse_settings(std::string_view text) {
@@ -257,10 +275,19 @@ struct simulation::machine {
     }
 
     void take_events() {
-        sim.take_events([this](const rt::Event& event, const std::string& text) {
-            log.push_back(
-                {std::string(rt::describe(event.kind).name), static_cast<int>(event.level), event.actor, text});
-            if (event.kind == rt::EventKind::actor_failed) failures.push_back(type_of(event.actor) + ": " + text);
+        sim.take_events([this](const rt::LogRecord& record) {
+            const bool own = record.event.kind == rt::EventKind::plugin_event;
+            log_line line;
+            line.event = own ? record.name : rt::describe(record.event.kind).name;
+            line.level = static_cast<int>(record.event.level);
+            line.actor = record.event.actor;
+            line.text = record.text;
+            rt::EventField field;
+            for (std::string_view rest = record.fields; rt::next_field(rest, field);)
+                line.fields.emplace_back(field.name, text_of(field));
+            if (record.event.kind == rt::EventKind::actor_failed)
+                failures.push_back(type_of(line.actor) + ": " + line.text);
+            log.push_back(std::move(line));
         });
     }
     // Of an actor that may have ended just now.
@@ -284,6 +311,7 @@ struct simulation::machine {
         holdings all;
         all.actors = actors().size();
         all.descriptors = sim.world.open_descriptors();
+        all.block_bytes = sim.shared.blocks.in_use().count;
         for (const auto& executor : sim.executors) {
             executor->each_context([&all](rt::ActorContext& context) {
                 std::size_t spans = context.io_heap.live_spans() + context.provided_held;
@@ -334,6 +362,7 @@ struct simulation::machine {
         if (!log.empty()) what += "\n  the last lines of the log:";
         for (std::size_t i = log.size() - std::min(log.size(), log_lines_of_a_failure); i < log.size(); ++i) {
             what += "\n    " + log[i].event + (log[i].text.empty() ? "" : ": ") + log[i].text;
+            for (const auto& [name, value] : log[i].fields) what += " " + name + "=" + value;
         }
         return what;
     }
@@ -531,6 +560,8 @@ void simulation::finish(std::initializer_list<std::string_view> may_remain) {
     m.failures.clear();
     m.end();
     remaining = m.sim.living();
+    if (const rt::Bytes blocks = m.sim.shared.blocks.in_use(); remaining <= 1 && blocks != rt::Bytes{0})
+        wrong += "\n  shared blocks of " + std::to_string(blocks.count) + " bytes that nobody let go of";
     for (const std::string& what : m.sim.left_behind(remaining)) wrong += "\n  left after the end: " + what;
     if (!wrong.empty()) throw failure(m.described("the plugin has left something behind:" + wrong));
 }

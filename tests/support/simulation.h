@@ -30,10 +30,11 @@ public:
     /// What the executors have reported, one line each; for people who look into a failure.
     [[nodiscard]] std::string log() {
         std::string lines;
-        take_events([&lines](const rt::Event& event, const std::string& text) {
+        take_events([&lines](const rt::LogRecord& record) {
+            const rt::Event& event = record.event;
             lines += std::string(rt::describe(event.kind).name) + " executor " +
                      std::to_string(rt::index_of(event.executor)) + " actor " + std::to_string(event.actor) + " " +
-                     text + "\n";
+                     std::string(record.text) + "\n";
         });
         return lines;
     }
