@@ -38,6 +38,11 @@ extern "C" {
 #define UMBEL_CHAIN_MAX 16u       /* operations of one chain */
 #define UMBEL_BUFFER_MAX 2097152u /* bytes of one buffer: the largest size class of the I/O heap */
 #define UMBEL_NAME_MAX 63u        /* bytes of a registered name */
+#define UMBEL_LOG_TEXT_MAX 800u   /* bytes of a log line's text that are kept */
+#define UMBEL_EVENT_NAME_MAX 63u  /* bytes of a log event's name */
+#define UMBEL_FIELDS_MAX 24u      /* fields of one log event */
+#define UMBEL_FIELD_NAME_MAX 32u  /* bytes of a field's name */
+#define UMBEL_FIELD_TEXT_MAX 512u /* bytes of a text field that are kept */
 
 /* ---- Errors beside -errno ---------------------------------------------------------------------------------------- */
 
@@ -76,6 +81,10 @@ typedef struct umbel_buffer {
     uint32_t span;   /* the runtime's */
     uint32_t origin; /* the runtime's */
 } umbel_buffer;
+
+/* Bytes that many actors send and nobody changes: written once by their maker, never moved, freed when the last reference
+ * is given back. A reference is a pointer: it may be kept anywhere, and travel in a message, for the receiver to give back. */
+typedef struct umbel_block umbel_block;
 
 typedef struct umbel_slice {
     const void* data;
@@ -287,6 +296,29 @@ extern UMBEL_EXPORT const umbel_plugin umbel_plugin_descriptor;
 
 enum { UMBEL_LOG_TRACE = 0, UMBEL_LOG_DEBUG = 1, UMBEL_LOG_INFO = 2, UMBEL_LOG_WARNING = 3, UMBEL_LOG_ERROR = 4 };
 
+enum {
+    UMBEL_FIELD_INTEGER = 1, /* value.integer */
+    UMBEL_FIELD_TEXT = 2,    /* the first `size` bytes of value.text; UMBEL_FIELD_TEXT_MAX of them are kept */
+    UMBEL_FIELD_NUMBER = 3,  /* value.number; one that is not finite is written as null */
+    UMBEL_FIELD_FLAG = 4,    /* value.integer: 0 is false */
+    UMBEL_FIELD_DURATION =
+        5 /* value.integer, in nanoseconds; written in the unit the name ends in: _ns, _us, _ms (whole
+                                numbers, the rest is cut off) or _s (with decimals) */
+};
+
+/* One named value of a log event. Its size is part of this ABI version. */
+typedef struct umbel_field {
+    const char* name; /* snake_case, 1 … UMBEL_FIELD_NAME_MAX bytes; none of ts, level, event, msg, executor, plugin,
+                         actor, truncated */
+    uint32_t type;    /* UMBEL_FIELD_… */
+    uint32_t size;    /* TEXT */
+    union {
+        int64_t integer;
+        double number;
+        const char* text;
+    } value;
+} umbel_field;
+
 /* The table behind the functions below, in the order in which it grew. */
 struct umbel_host {
     uint32_t size; /* sizeof(umbel_host) the daemon was compiled with */
@@ -315,6 +347,14 @@ struct umbel_host {
     const char* (*error_text)(int64_t);
     const char* (*setting_text)(const umbel_settings*, const char*);
     int64_t (*setting_number)(const umbel_settings*, const char*);
+    int (*block_make)(umbel_self*, uint64_t, umbel_block**);
+    int (*block_lend)(umbel_self*, umbel_block*, uint64_t, uint64_t, umbel_buffer*);
+    void* (*block_data)(umbel_block*);
+    uint64_t (*block_size)(const umbel_block*);
+    void (*block_retain)(umbel_block*);
+    void (*block_release)(umbel_block*);
+    int (*log_enabled)(const umbel_self*, int);
+    int (*log_event)(umbel_self*, int, const char*, const char*, size_t, const umbel_field*, uint32_t);
 };
 
 /* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
@@ -407,9 +447,48 @@ static inline int umbel_draining(const umbel_self* self) { return self->host->dr
 /* Called by a main actor when it serves; `text` is logged ("listening on 127.0.0.1:7007"). [actor] */
 static inline void umbel_ready(umbel_self* self, const char* text) { self->host->ready(self, text); }
 
-/* Logs a line (UMBEL_LOG_…; at most 800 bytes are kept). Never blocks. [actor] */
+/* Logs a line (UMBEL_LOG_…; UMBEL_LOG_TEXT_MAX bytes are kept). Never blocks. [actor] */
 static inline void umbel_log(umbel_self* self, int level, const char* text, size_t size) {
     self->host->log(self, level, text, size);
+}
+
+/* ---- Shared blocks ------------------------------------------------------------------------------------------------- */
+
+/* Makes a block of `size` bytes (1 … 2^30), whose content is undefined, with one reference. Its maker may write to it
+ * (umbel_block_data) until it first retains, lends or passes it on; nobody may afterwards.
+ * Returns 0; UMBEL_E_NO_MEMORY: actors.shared_memory is used up, or the system's; UMBEL_E_INVALID. [actor] */
+static inline int umbel_block_make(umbel_self* self, uint64_t size, umbel_block** out) {
+    return self->host->block_make(self, size, out);
+}
+
+/* Lends the calling actor `size` bytes of a block, at least one, from `offset`, as a buffer that is only read: to be sent
+ * or written without a copy, by as many operations and actors at once as like. The loan keeps the block alive until the
+ * buffer is freed: by umbel_release, by the last completion of the operation that has it, or after the actor's end; the
+ * caller's own reference is untouched. Returns 0, UMBEL_E_IO_HEAP_FULL, UMBEL_E_INVALID (not within the block). [actor] */
+static inline int umbel_block_lend(umbel_self* self, umbel_block* block, uint64_t offset, uint64_t size,
+                                   umbel_buffer* out) {
+    return self->host->block_lend(self, block, offset, size, out);
+}
+
+static inline void* umbel_block_data(const umbel_host* host, umbel_block* block) { return host->block_data(block); }
+static inline uint64_t umbel_block_size(const umbel_host* host, const umbel_block* block) {
+    return host->block_size(block);
+} /* [any] */
+
+/* One reference more, one less; the last one frees the block. [any] */
+static inline void umbel_block_retain(const umbel_host* host, umbel_block* block) { host->block_retain(block); }
+static inline void umbel_block_release(const umbel_host* host, umbel_block* block) { host->block_release(block); }
+
+/* 1 if what this plugin logs at this level is wanted now: whoever builds a costly text asks first. Two loads. [actor] */
+static inline int umbel_log_enabled(const umbel_self* self, int level) { return self->host->log_enabled(self, level); }
+
+/* Logs a structured event. `name` is stable and says whose it is: "http.request", snake_case words with dots between.
+ * `text` is for people, `fields` (at most UMBEL_FIELDS_MAX) become keys of the line, in this order. Everything is copied.
+ * Texts that are cut give the line a key truncated. Returns 0, also if the level is not wanted, or the log has no room (that
+ * is counted), or UMBEL_E_INVALID: a name is none, or two are equal; the log says which. Never blocks. [actor] */
+static inline int umbel_log_event(umbel_self* self, int level, const char* name, const char* text, size_t size,
+                                  const umbel_field* fields, uint32_t count) {
+    return self->host->log_event(self, level, name, text, size, fields, count);
 }
 
 #ifdef __cplusplus

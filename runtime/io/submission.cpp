@@ -120,7 +120,9 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
         case UMBEL_OP_RECV: {
             if (multi) break;
             if (has_buffer(wanted)) {
-                if (wanted.length > wanted.buffer->capacity) return UMBEL_E_INVALID;
+                // Nobody writes into a block that others may read.
+                if (wanted.length > wanted.buffer->capacity || wanted.buffer->origin == from_block)
+                    return UMBEL_E_INVALID;
             } else {
                 if (wanted.length == 0 || wanted.length > UMBEL_BUFFER_MAX) return UMBEL_E_INVALID;
                 plan.buffer = wanted.length;
