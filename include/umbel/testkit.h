@@ -180,6 +180,10 @@ public:
     /// Runs until every main actor is ready. A failure if one has failed; its text is the reason.
     void start(nanoseconds within = std::chrono::minutes(1));
 
+    /// New settings, as the daemon does it at SIGHUP: all or nothing, and then the mains are told. A failure, and nothing has
+    /// changed, if they are wrong, if the plugin refuses them, or if it has no `reload`.
+    void reload(std::string_view settings);
+
     // ---- Driving. All times are simulated: a minute is over in no time if nothing happens in it.
 
     /// Runs until `condition` holds; false if it does not within the time, or if nothing will ever happen again.

@@ -459,6 +459,23 @@ void simulation::start(nanoseconds within) {
     if (!ready) throw failure(m.described("not every main actor called ready() or ended in time"));
 }
 
+void simulation::reload(std::string_view settings) {
+    machine& m = *machine_;
+    if (m.plugin.descriptor->reload == nullptr)
+        throw failure(std::string("plugin ") + m.plugin.name + ": it has no reload: new settings need a restart");
+    rt::PluginOptions section;
+    section.name = m.plugin.name;
+    section.origin = "settings";
+    section.settings = parse_settings(settings);
+    auto checked = rt::check_new_settings(m.plugin, section);
+    if (!checked) throw failure(m.described(checked.error().message));
+    if (const auto agreed = rt::call_reload_check(m.plugin, **checked, section); !agreed)
+        throw failure(m.described(agreed.error().message));
+    rt::call_reload_apply(m.plugin, std::move(*checked));
+    m.sim.shared.plugins[m.plugin_number]->reloads.fetch_add(1);
+    m.sim.command(rt::command_plugins);
+}
+
 bool simulation::run_until(const std::function<bool()>& condition, nanoseconds within) {
     return machine_->run(condition, within);
 }

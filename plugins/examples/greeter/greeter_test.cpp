@@ -79,6 +79,20 @@ TEST(greeter, says_why_it_cannot_listen) {
     }
 }
 
+// Spec.   A reload changes what the next answer says, and breaks no connection; one that makes no sense changes nothing.
+TEST(greeter, takes_new_settings) {
+    kit::simulation simulation({.plugin = UMBEL_PLUGIN_FILE});
+    simulation.start();
+    kit::client client = simulation.connect(port);
+    client.send("world\n");
+    EXPECT_EQ(client.read_line(), "hello, world! You are number 1.");
+    simulation.reload("greeting = good night");
+    EXPECT_THROW(simulation.reload("greeting ="), kit::failure);
+    client.send("world\n");
+    EXPECT_EQ(client.read_line(), "good night, world! You are number 2.");
+    simulation.finish({"counter"});
+}
+
 // Spec.   A setting that makes no sense is refused with its name.
 TEST(greeter, refuses_an_empty_greeting) {
     EXPECT_THROW(kit::simulation({.plugin = UMBEL_PLUGIN_FILE, .settings = "greeting ="}), kit::failure);

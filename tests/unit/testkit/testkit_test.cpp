@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "umbel/testkit_gtest.h"
@@ -76,6 +77,11 @@ void keeps_descriptors(umbel::self& me) {
     }
 }
 
+// Logs a structured event.
+void reporter(umbel::self& me) {
+    me.log_event("kit.reported", "a report", {{"times", 3}, {"who", "reporter"}, {"right", true}});
+}
+
 std::string role;
 
 void main_actor(umbel::self& me) {
@@ -87,10 +93,22 @@ void main_actor(umbel::self& me) {
     if (role == "stubborn") (void)me.spawn<stubborn>();
     if (role == "keeper") (void)me.spawn<keeps_descriptors>();
     if (role == "never ready") me.sleep(1000h);
+    if (role == "reporter") (void)me.spawn<reporter>();
     me.ready("as " + role);
+    if (role != "reloaded") return;
+    for (;;) {
+        const auto message = me.receive();
+        if (message.is_drain()) return;
+        if (message.is_reload()) me.log_info("now as " + role);
+    }
 }
 
 void read_settings(const umbel::settings& settings) { role = settings.text("role"); }
+std::string prepare(const umbel::settings& settings) {
+    if (settings.text("role") == "traitor") throw std::runtime_error("role: never");
+    return settings.text("role");
+}
+void apply(std::string prepared) noexcept { role = std::move(prepared); }
 
 bool unloaded = false;
 
@@ -112,7 +130,8 @@ constexpr umbel_plugin descriptor = {UMBEL_PLUGIN_HEADER,
                                      .unload = [] { unloaded = true; },
                                      .main = &umbel::actor_type<main_actor>,
                                      .main_placement = UMBEL_MAIN_ONCE,
-                                     .reserved = 0};
+                                     .reserved = 0,
+                                     .reload = umbel::reload<prepare, apply>};
 
 options with(const std::string& wanted, std::uint64_t seed = 1) {
     options chosen;
@@ -329,6 +348,35 @@ TEST(Testkit, IsDeterministic) {
     };
     EXPECT_EQ(trace(5), trace(5));
     EXPECT_NE(trace(5), trace(6));
+}
+
+// Spec.   Structured events are seen with their own name and fields, lines of text with their text.
+TEST(Testkit, SeesStructuredEvents) {
+    simulation simulation(with("reporter"));
+    simulation.start();
+    simulation.run_until_idle();
+    const auto line = std::ranges::find(simulation.log(), "kit.reported", &log_line::event);
+    ASSERT_NE(line, simulation.log().end());
+    EXPECT_EQ(line->text, "a report");
+    EXPECT_EQ(line->level, UMBEL_LOG_INFO);
+    EXPECT_EQ(line->field("times"), "3");
+    EXPECT_EQ(line->field("who"), "reporter");
+    EXPECT_EQ(line->field("right"), "true");
+    EXPECT_EQ(line->field("nothing"), std::nullopt);
+    simulation.finish();
+}
+
+// Spec.   reload() is all or nothing, and mains hear of it.
+TEST(Testkit, Reloads) {
+    simulation simulation(with("reloaded"));
+    simulation.start();
+    simulation.reload("role = something new");
+    simulation.run_until_idle();
+    EXPECT_TRUE(simulation.logged("now as something new"));
+    EXPECT_CONTAINS(failure_of([&] { simulation.reload("role = traitor"); }), "role: never");
+    EXPECT_CONTAINS(failure_of([&] { simulation.reload("rule = none"); }), "settings:1: plugin.kit.rule");
+    EXPECT_EQ(role, "something new");
+    simulation.finish();
 }
 
 // ---- Leaks -------------------------------------------------------------------------------------------------------------------
