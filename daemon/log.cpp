@@ -84,11 +84,10 @@ void Log::attach(rt::Runtime& runtime) {
 
 void Log::detach() {
     std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return !pumping_; });
     if (runtime_ == nullptr) return;
-    // The log thread does not take records while this thread has the lock and pumping_ is false.
-    take_records(lines_, true);
-    runtime_ = nullptr;
+    detaching_ = true;
+    wake_.notify_one();
+    detached_.wait(lock, [&] { return runtime_ == nullptr; });
 }
 
 void Log::write(LogLine line) {
@@ -110,7 +109,7 @@ void Log::reopen() {
 void Log::stop(const LogLine& last) {
     detach();
     join();
-    emit(last);  // I1
+    emit(LineView(last));  // I1
     sink_->flush();
 }
 
@@ -128,48 +127,57 @@ void Log::run() {
     pthread_setname_np(pthread_self(), "umbel-log");
     std::unique_lock lock(mutex_);
     for (;;) {
-        wake_.wait_for(lock, poll_interval, [&] { return stopping_ || reopen_wanted_ || !lines_.empty(); });
+        wake_.wait_for(lock, poll_interval,
+                       [&] { return stopping_ || detaching_ || reopen_wanted_ || !lines_.empty(); });
         const bool last = stopping_;
         std::vector<LogLine> lines;
         lines.swap(lines_);
         const bool reopening = std::exchange(reopen_wanted_, false);
-        const bool records = runtime_ != nullptr;
-        pumping_ = true;
+        const bool detaching = std::exchange(detaching_, false);
+        rt::Runtime* const runtime = runtime_;
         lock.unlock();
-        // The lines first, the records after them: a record that was made before a line cannot be missed.
-        if (records) take_records(lines, false);
         if (reopening) reopen_sink(lines);
-        pump(std::move(lines));
+        // The lines were taken first: a record that was made before a line cannot be missed.
+        pump(std::move(lines), runtime);
+        if (runtime != nullptr) report_dropped(*runtime, detaching);
         lock.lock();
-        pumping_ = false;
-        idle_.notify_all();
+        if (detaching) {
+            runtime_ = nullptr;
+            detached_.notify_all();
+        }
         if (last && lines_.empty()) return;  // I1
     }
 }
 
-void Log::take_records(std::vector<LogLine>& lines, bool last) {
-    runtime_->take_log([&](const rt::LogRecord& record) {
-        if (record.event.level >= settings_.level) lines.push_back(line_of(record));
-    });
+void Log::pump(std::vector<LogLine> lines, rt::Runtime* runtime) {
+    std::ranges::stable_sort(lines, {}, &LogLine::time_ns);
+    auto next = lines.cbegin();
+    bool wrote = !lines.empty();
+    if (runtime != nullptr) {
+        const std::size_t records = runtime->take_log([&](const rt::LogRecord& record) {
+            for (; next != lines.cend() && next->time_ns <= record.event.time_ns; ++next) emit(LineView(*next));
+            emit(LineView(record));
+        });
+        wrote = wrote || records != 0;
+    }
+    for (; next != lines.cend(); ++next) emit(LineView(*next));
+    if (wrote) sink_->flush();
+}
+
+void Log::report_dropped(rt::Runtime& runtime, bool last) {
     std::uint64_t dropped = 0;
-    for (const rt::ExecutorCounters& counters : runtime_->counters()) dropped += counters.events_dropped;
+    for (const rt::ExecutorCounters& counters : runtime.counters()) dropped += counters.events_dropped;
     if (dropped <= dropped_) return;
     const auto now = std::chrono::steady_clock::now();
     if (!last && now - drops_reported_ < std::chrono::seconds(1)) return;  // The next report has them.
     drops_reported_ = now;
-    lines.push_back(line_of(rt::EventKind::log_dropped, "",
-                            {static_cast<std::int64_t>(dropped - dropped_), static_cast<std::int64_t>(dropped)}));
+    emit(LineView(line_of(rt::EventKind::log_dropped, "",
+                          {static_cast<std::int64_t>(dropped - dropped_), static_cast<std::int64_t>(dropped)})));
+    sink_->flush();
     dropped_ = dropped;
 }
 
-void Log::pump(std::vector<LogLine> lines) {
-    if (lines.empty()) return;
-    std::ranges::stable_sort(lines, {}, &LogLine::time_ns);
-    for (const LogLine& line : lines) emit(line);
-    sink_->flush();
-}
-
-void Log::emit(const LogLine& line) {
+void Log::emit(const LineView& line) {
     if (line.level < settings_.level) return;
     text_.clear();
     if (settings_.format == config::LogFormat::json) {
@@ -188,7 +196,7 @@ void Log::reopen_sink(std::vector<LogLine>& lines) {
         return;
     }
     // What came before the signal belongs into the old file.
-    pump(std::exchange(lines, {}));
+    pump(std::exchange(lines, {}), nullptr);
     if (const auto opened = open_sink()) {
         lines.push_back(
             line_of(rt::EventKind::log_reopened,

@@ -63,10 +63,11 @@ private:
     explicit Log(const config::LogSettings& settings) : settings_(settings) {}
     [[nodiscard]] rt::Result<void> open_sink();
     void run();
-    void pump(std::vector<LogLine> lines);
+    /// Writes the lines, and the runtime's records if there is one, in the order of their time.
+    void pump(std::vector<LogLine> lines, rt::Runtime* runtime);
     /// last: no later call will report what was dropped.
-    void take_records(std::vector<LogLine>& lines, bool last);
-    void emit(const LogLine& line);
+    void report_dropped(rt::Runtime& runtime, bool last);
+    void emit(const LineView& line);
     void reopen_sink(std::vector<LogLine>& lines);
     void join();
 
@@ -81,10 +82,10 @@ private:
     // Between threads, under mutex_.
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::condition_variable idle_;  // signalled after each pass
+    std::condition_variable detached_;  // signalled when runtime_ has become null
     std::vector<LogLine> lines_;
     rt::Runtime* runtime_ = nullptr;
-    bool pumping_ = false;  // the log thread is between taking lines and having written them
+    bool detaching_ = false;  // the next pass is the last that takes the runtime's records
     bool reopen_wanted_ = false;
     bool stopping_ = false;
 

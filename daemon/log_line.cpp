@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <ctime>
 #include <iterator>
+#include <limits>
 
 #include "runtime/base/check.h"
 
@@ -34,9 +38,21 @@ std::size_t utf8_length(std::string_view text) {
 
 constexpr std::string_view replacement = "\xef\xbf\xbd";  // U+FFFD
 
+/// Bytes that stand for themselves in a JSON string: printable ASCII but the quote and the backslash.
+constexpr std::array<bool, 256> stands_for_itself = [] {
+    std::array<bool, 256> table{};
+    for (std::size_t c = 0x20; c < 0x7f; ++c) table[c] = c != '"' && c != '\\';
+    return table;
+}();
+
 void append_json_string(std::string& out, std::string_view text) {
     out += '"';
     while (!text.empty()) {
+        std::size_t plain = 0;
+        while (plain < text.size() && stands_for_itself[static_cast<unsigned char>(text[plain])]) ++plain;
+        out.append(text, 0, plain);
+        text.remove_prefix(plain);
+        if (text.empty()) break;
         const std::size_t length = utf8_length(text);
         const char c = text.front();
         if (length == 0) {
@@ -50,14 +66,32 @@ void append_json_string(std::string& out, std::string_view text) {
             out += "\\n";
         } else if (c == '\t') {
             out += "\\t";
-        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-            fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
         } else {
-            out += c;
+            fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
         }
         text.remove_prefix(length == 0 ? 1 : length);
     }
     out += '"';
+}
+
+void append_number(std::string& out, std::int64_t number) {
+    const fmt::format_int digits(number);
+    out.append(digits.data(), digits.size());
+}
+
+/// "null" for one that JSON cannot spell.
+void append_number(std::string& out, double number) {
+    if (std::isfinite(number)) {
+        fmt::format_to(std::back_inserter(out), "{}", number);
+    } else {
+        out += "null";
+    }
+}
+
+void append_id(std::string& out, std::uint64_t actor) {
+    std::array<char, 20> digits{'0', 'x'};
+    const auto end = std::to_chars(digits.data() + 2, digits.data() + digits.size(), actor, 16).ptr;
+    out.append(digits.data(), end);
 }
 
 void append_plain(std::string& out, std::string_view text) {
@@ -87,24 +121,6 @@ std::string_view first_sentence(std::string_view meaning) {
 
 }  // namespace
 
-LogLine line_of(const rt::LogRecord& record) {
-    const rt::Event& event = record.event;
-    CHECK(event.kind < rt::EventKind::count);
-    const rt::EventDescription& description = rt::describe(event.kind);
-    LogLine line;
-    line.time_ns = event.time_ns;
-    line.level = event.level;
-    line.event = description.name;
-    line.message = record.text.empty() ? std::string(first_sentence(description.meaning)) : record.text;
-    line.executor = static_cast<unsigned>(rt::index_of(event.executor));
-    if (event.plugin != nullptr) line.plugin = event.plugin;
-    line.actor = event.actor;
-    for (std::size_t i = 0; i < event.values.size(); ++i) {
-        if (!description.value_names[i].empty()) line.fields.emplace_back(description.value_names[i], event.values[i]);
-    }
-    return line;
-}
-
 LogLine line_of(rt::EventKind kind, std::string message, std::initializer_list<std::int64_t> values) {
     const rt::EventDescription& description = rt::describe(kind);
     timespec now{};
@@ -123,6 +139,46 @@ LogLine line_of(rt::EventKind kind, std::string message, std::initializer_list<s
     return line;
 }
 
+LineView::LineView(const LogLine& line)
+    : time_ns(line.time_ns),
+      level(line.level),
+      event(line.event),
+      message(line.message),
+      executor(line.executor),
+      plugin(line.plugin),
+      actor(line.actor),
+      line_(&line) {}
+
+LineView::LineView(const rt::LogRecord& record)
+    : time_ns(record.event.time_ns),
+      level(record.event.level),
+      message(record.text),
+      executor(static_cast<unsigned>(rt::index_of(record.event.executor))),
+      actor(record.event.actor),
+      truncated(record.event.truncated),
+      record_(&record) {
+    CHECK(record.event.kind < rt::EventKind::count);
+    const rt::EventDescription& description = rt::describe(record.event.kind);
+    event = record.event.kind == rt::EventKind::plugin_event ? record.name : description.name;
+    if (message.empty() && record.event.kind != rt::EventKind::plugin_event) {
+        message = first_sentence(description.meaning);
+    }
+    if (record.event.plugin != nullptr) plugin = record.event.plugin;
+}
+
+LineView::Value LineView::value_of(const rt::EventField& field) {
+    switch (field.type) {
+        case UMBEL_FIELD_TEXT:
+            return field.text;
+        case UMBEL_FIELD_NUMBER:
+            return field.number;
+        case UMBEL_FIELD_FLAG:
+            return field.integer != 0;
+        default:
+            return field.integer;
+    }
+}
+
 void append_time(std::string& out, std::int64_t time_ns) {
     constexpr std::int64_t ns_per_s = 1'000'000'000;
     std::int64_t fraction = time_ns % ns_per_s;
@@ -131,13 +187,24 @@ void append_time(std::string& out, std::int64_t time_ns) {
         fraction += ns_per_s;
         --seconds;
     }
-    std::tm utc{};
-    gmtime_r(&seconds, &utc);
-    fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", utc.tm_year + 1900,
-                   utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, fraction / 1000);
+    // Most lines are of the same second as the one before.
+    thread_local std::time_t spelt_second = std::numeric_limits<std::time_t>::min();
+    thread_local std::string spelt;
+    if (seconds != spelt_second) {
+        std::tm utc{};
+        gmtime_r(&seconds, &utc);
+        spelt = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                            utc.tm_hour, utc.tm_min, utc.tm_sec);
+        spelt_second = seconds;
+    }
+    out += spelt;
+    std::array<char, 7> digits{'0', '0', '0', '0', '0', '0', 'Z'};
+    std::int64_t microseconds = fraction / 1000;
+    for (std::size_t i = 6; i-- > 0; microseconds /= 10) digits[i] = static_cast<char>('0' + microseconds % 10);
+    out.append(digits.data(), digits.size());
 }
 
-void append_json(std::string& out, const LogLine& line) {
+void append_json(std::string& out, const LineView& line) {
     out += R"({"ts":")";
     append_time(out, line.time_ns);
     out += R"(","level":")";
@@ -146,27 +213,39 @@ void append_json(std::string& out, const LogLine& line) {
     append_json_string(out, line.event);
     out += R"(,"msg":)";
     append_json_string(out, line.message);
-    if (line.executor) fmt::format_to(std::back_inserter(out), R"(,"executor":{})", *line.executor);
+    if (line.executor) {
+        out += R"(,"executor":)";
+        append_number(out, std::int64_t{*line.executor});
+    }
     if (!line.plugin.empty()) {
         out += R"(,"plugin":)";
         append_json_string(out, line.plugin);
     }
     // Text: a JSON number keeps 53 bits in many readers, an id has 64.
-    if (line.actor != 0) fmt::format_to(std::back_inserter(out), R"(,"actor":"{:#x}")", line.actor);
-    for (const auto& [key, value] : line.fields) {
-        out += ',';
-        append_json_string(out, key);
-        out += ':';
-        if (const auto* number = std::get_if<std::int64_t>(&value)) {
-            fmt::format_to(std::back_inserter(out), "{}", *number);
-        } else {
-            append_json_string(out, std::get<std::string>(value));
-        }
+    if (line.actor != 0) {
+        out += R"(,"actor":")";
+        append_id(out, line.actor);
+        out += '"';
     }
+    line.each_field([&](std::string_view name, const LineView::Value& value) {
+        out += ',';
+        append_json_string(out, name);
+        out += ':';
+        if (const auto* text = std::get_if<std::string_view>(&value)) {
+            append_json_string(out, *text);
+        } else if (const auto* flag = std::get_if<bool>(&value)) {
+            out += *flag ? "true" : "false";
+        } else if (const auto* number = std::get_if<double>(&value)) {
+            append_number(out, *number);
+        } else {
+            append_number(out, std::get<std::int64_t>(value));
+        }
+    });
+    if (line.truncated) out += R"(,"truncated":true)";
     out += '}';
 }
 
-void append_text(std::string& out, const LogLine& line) {
+void append_text(std::string& out, const LineView& line) {
     constexpr std::string_view levels[] = {"TRACE", "DEBUG", "INFO", "WARNING", "ERROR"};
     append_time(out, line.time_ns);
     fmt::format_to(std::back_inserter(out), " {:<7} ", levels[static_cast<std::size_t>(line.level)]);
@@ -177,19 +256,40 @@ void append_text(std::string& out, const LogLine& line) {
         out += ": ";
     }
     append_plain(out, line.message);
-    std::string separator = " (";
-    const auto add = [&](std::string_view key, std::string_view value) {
+    std::string_view separator = " (";
+    const auto key = [&](std::string_view name) {
         out += separator;
-        append_plain(out, key);
+        append_plain(out, name);
         out += '=';
-        append_plain(out, value);
         separator = ", ";
     };
-    if (line.executor) add("executor", std::to_string(*line.executor));
-    if (line.actor != 0) add("actor", fmt::format("{:#x}", line.actor));
-    for (const auto& [key, value] : line.fields) {
-        // A text among the fields is in the message already.
-        if (const auto* number = std::get_if<std::int64_t>(&value)) add(key, std::to_string(*number));
+    if (line.executor) {
+        key("executor");
+        append_number(out, std::int64_t{*line.executor});
+    }
+    if (line.actor != 0) {
+        key("actor");
+        append_id(out, line.actor);
+    }
+    line.each_field([&](std::string_view name, const LineView::Value& value) {
+        if (const auto* text = std::get_if<std::string_view>(&value)) {
+            if (line.says_its_texts()) return;
+            key(name);
+            append_plain(out, *text);
+            return;
+        }
+        key(name);
+        if (const auto* flag = std::get_if<bool>(&value)) {
+            out += *flag ? "true" : "false";
+        } else if (const auto* number = std::get_if<double>(&value)) {
+            append_number(out, *number);
+        } else {
+            append_number(out, std::get<std::int64_t>(value));
+        }
+    });
+    if (line.truncated) {
+        key("truncated");
+        out += "true";
     }
     if (separator == ", ") out += ')';
 }

@@ -147,16 +147,24 @@ public:
 
     std::size_t take_log(const std::function<void(const LogRecord&)>& sink) override {
         const std::scoped_lock lock(log_mutex_);
-        std::size_t taken = 0;
+        struct Source {
+            EventRing* ring;
+            std::size_t end;
+            LogRecord front;
+        };
+        std::vector<Source> sources;
         for (const auto& port : shared_->ports) {
-            LogRecord record;
-            while (port->events.pop(record.event)) {
-                record.text.append(record.event.text.data(), record.event.text_length);
-                if (record.event.more) continue;
-                sink(record);
-                record.text.clear();
-                ++taken;
-            }
+            Source source{&port->events, port->events.published(), {}};
+            if (source.ring->front(source.end, source.front)) sources.push_back(source);
+        }
+        std::size_t taken = 0;
+        while (!sources.empty()) {
+            const auto oldest =
+                std::ranges::min_element(sources, {}, [](const Source& source) { return source.front.event.time_ns; });
+            sink(oldest->front);
+            ++taken;
+            oldest->ring->pop(oldest->front);
+            if (!oldest->ring->front(oldest->end, oldest->front)) sources.erase(oldest);
         }
         return taken;
     }

@@ -40,12 +40,6 @@ enum class RuntimeState : std::uint8_t {
     stopped,   // No thread is left.
 };
 
-/// A line for the log, put together again from its events.
-struct LogRecord {
-    Event event;  // event.text is not meaningful here: see text
-    std::string text;
-};
-
 class Runtime {
 public:
     /// Opens the plugins, checks their descriptors and settings, calls their `load`.
@@ -76,8 +70,8 @@ public:
     /// Ends the executors and unloads. Actors that still live are abandoned. Idempotent.
     virtual void stop() = 0;
 
-    /// Takes the log records written since the last call, oldest first within an executor, and hands each to `sink`.
-    /// [any thread], one at a time. Returns how many there were.
+    /// Takes the log records written before the call, and hands each to `sink`, in the order of their time over all
+    /// executors. [any thread], one at a time. Returns how many there were.
     virtual std::size_t take_log(const std::function<void(const LogRecord&)>& sink) = 0;
 
     /// [any thread]

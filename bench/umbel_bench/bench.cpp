@@ -93,7 +93,7 @@ std::string Session::run(const std::function<bool(const rt::Runtime&)>& each_sec
     unsigned complaints = 0;
     runtime.take_log([&](const rt::LogRecord& record) {
         if (record.event.level < rt::Level::warning || ++complaints > most_complaints) return;
-        std::fprintf(stderr, "umbel-bench: %s\n", record.text.c_str());
+        std::fprintf(stderr, "umbel-bench: %.*s\n", static_cast<int>(record.text.size()), record.text.data());
     });
     for (const rt::ExecutorCounters& one : runtime.counters()) {
         counters_.messages += one.messages;

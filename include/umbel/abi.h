@@ -6,7 +6,7 @@
  *         calls `load` once, and spawns the plugin's main actor on each executor. An actor is code that gets a
  *         `umbel_self*`, the door to everything it may do: `self->host->…`, spelt `umbel_…(self, …)` below.
  * Roles.  Each function says who may call it:
- *           [control]   the control thread, in load and unload; never an actor
+ *           [control]   the control thread, in load, reload and unload, one at a time; never an actor
  *           [actor]     the actor that `self` belongs to, from its own code, on its own executor
  *           [any]       any code of the plugin on any thread
  * Waiting. A function tagged "waits" suspends the calling actor, never the thread: others run meanwhile. Any [actor]
@@ -40,6 +40,11 @@ extern "C" {
 #define UMBEL_NAME_MAX 63u        /* bytes of a registered name */
 #define UMBEL_VECTOR_MAX 16u      /* pieces of one READV, WRITEV or SENDMSG */
 #define UMBEL_DESCRIPTORS_MAX 24u /* descriptors passed with one SENDMSG, taken by one RECVMSG */
+#define UMBEL_LOG_TEXT_MAX 800u   /* bytes of a log line's text that are kept */
+#define UMBEL_EVENT_NAME_MAX 63u  /* bytes of a log event's name */
+#define UMBEL_FIELDS_MAX 24u      /* fields of one log event */
+#define UMBEL_FIELD_NAME_MAX 32u  /* bytes of a field's name */
+#define UMBEL_FIELD_TEXT_MAX 512u /* bytes of a text field that are kept */
 
 /* ---- Errors beside -errno ---------------------------------------------------------------------------------------- */
 
@@ -79,6 +84,10 @@ typedef struct umbel_buffer {
     uint32_t origin; /* the runtime's */
 } umbel_buffer;
 
+/* Bytes that many actors send and nobody changes: written once by their maker, never moved, freed when the last reference
+ * is given back. A reference is a pointer: it may be kept anywhere, and travel in a message, for the receiver to give back. */
+typedef struct umbel_block umbel_block;
+
 typedef struct umbel_slice {
     const void* data;
     size_t size;
@@ -89,7 +98,8 @@ typedef struct umbel_slice {
 enum {
     UMBEL_MESSAGE_USER = 1,       /* sent by an actor: type, data, size, sender */
     UMBEL_MESSAGE_COMPLETION = 2, /* fulfils `pending`: result, flags, buffer */
-    UMBEL_MESSAGE_DRAIN = 3       /* to main actors: the daemon stops; finish what is in flight */
+    UMBEL_MESSAGE_DRAIN = 3, /* to main actors: the daemon stops, or the plugin is retired; finish what is in flight */
+    UMBEL_MESSAGE_RELOAD = 4 /* to main actors: new settings have been applied (umbel_plugin.reload) */
 };
 
 enum {
@@ -130,7 +140,7 @@ enum {
     UMBEL_OP_BIND = 8,     /* fd; data: struct sockaddr */
     UMBEL_OP_LISTEN = 9,   /* fd; arg: backlog */
     UMBEL_OP_ACCEPT = 10,  /* fd; arg: SOCK_… flags (SOCK_CLOEXEC is added). A descriptor. May be UMBEL_OP_MULTI.
-                               Ends with -ECANCELED when the daemon drains. */
+                               Ends with -ECANCELED when the daemon or its plugin drains. */
     UMBEL_OP_CONNECT = 11, /* fd; data: struct sockaddr */
     UMBEL_OP_RECV = 12,    /* fd; length; arg: MSG_… flags. `into`, `buffer` or neither, as READ.
                                With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
@@ -177,8 +187,8 @@ enum {
 };
 
 enum {
-    UMBEL_OP_MULTI = 1,    /* accept, recv, poll: one submission, many completions */
-    UMBEL_OP_DRAINS = 2,   /* cancelled when the daemon drains: waiting for a request, not answering one */
+    UMBEL_OP_MULTI = 1,  /* accept, recv, poll: one submission, many completions */
+    UMBEL_OP_DRAINS = 2, /* cancelled when the daemon or its plugin drains: waiting for a request, not answering one */
     UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
     UMBEL_OP_KEEP = 8      /* send, write: the buffer comes back with the completion instead of being freed by it */
 };
@@ -272,6 +282,21 @@ typedef struct umbel_settings umbel_settings; /* the checked values of one plugi
 
 enum { UMBEL_MAIN_EVERYWHERE = 0, UMBEL_MAIN_ONCE = 1 };
 
+/* What umbel_plugin.reload is asked to do. A CHECK that returned 0 is followed by exactly one APPLY or DROP. */
+enum {
+    UMBEL_RELOAD_CHECK =
+        0, /* could these settings be applied? Prepares what may fail, changes nothing that actors see */
+    UMBEL_RELOAD_APPLY = 1, /* now they count: publishes what was prepared. Cannot fail */
+    UMBEL_RELOAD_DROP = 2   /* another part of the configuration was refused: forgets what was prepared */
+};
+
+/* In C++, what was appended to a structure since its first version need not be named by who fills it in. */
+#ifdef __cplusplus
+#define UMBEL_APPENDED = nullptr
+#else
+#define UMBEL_APPENDED
+#endif
+
 typedef struct umbel_plugin {
     uint64_t magic;           /* UMBEL_ABI_MAGIC */
     uint32_t abi_version;     /* UMBEL_ABI_VERSION */
@@ -287,16 +312,27 @@ typedef struct umbel_plugin {
     const char* version;
     const char* description;
     /* [control] Called once before any actor of the plugin. `settings` and `host` live as long as the process.
-     * Returns 0, or an error after writing a sentence into `error` (error_size bytes): the daemon does not start.
-     * Must not leave threads, must not open what only a running daemon may hold: it is also called by --check-config. */
+     * Returns 0, or an error after writing a sentence into `error` (error_size bytes): the daemon does not start, or
+     * refuses the reload that adds the plugin. Must not leave threads, must not open what only a running daemon may hold:
+     * it is also called by --check-config. Called again, in the same globals, when the plugin was retired (or added in
+     * vain) and is added once more: it must set everything it relies on. */
     int (*load)(const umbel_host* host, const umbel_settings* settings, char* error, size_t error_size);
-    /* [control] Called after the last actor has ended. May be null. */
+    /* [control] Called after the last actor has ended: the daemon stops, or the plugin was retired. May be null. */
     void (*unload)(void);
     /* Spawned by the runtime, on each executor or on one. The plugin is ready when each has called umbel_ready or
      * ended; one that fails before stops the daemon. */
     umbel_actor_type* main;
     uint32_t main_placement; /* UMBEL_MAIN_… */
     uint32_t reserved;
+    /* [control] The plugin's section has changed and the daemon reads its configuration anew. `phase`: UMBEL_RELOAD_….
+     * CHECK returns 0, or an error after writing a sentence into `error`: then nothing of the whole configuration is
+     * applied. The results of APPLY and DROP are ignored. `settings` has the new values, checked against the table; it
+     * lives until DROP, or as long as the process once applied. Must return at once.
+     * Threads: actors of the plugin run on the executors meanwhile. What they read, APPLY may only change by publishing:
+     * store an atomic pointer to a value that is never changed again, nor freed while an actor may still read it. After
+     * APPLY each main actor gets UMBEL_MESSAGE_RELOAD.
+     * Null: the settings in force stay, and changed ones are reported as needing a restart. */
+    int (*reload)(const umbel_settings* settings, uint32_t phase, char* error, size_t error_size) UMBEL_APPENDED;
 } umbel_plugin;
 
 /* The one symbol a plugin exports. */
@@ -319,6 +355,29 @@ typedef struct umbel_process_status {
 /* ---- What the runtime offers --------------------------------------------------------------------------------------- */
 
 enum { UMBEL_LOG_TRACE = 0, UMBEL_LOG_DEBUG = 1, UMBEL_LOG_INFO = 2, UMBEL_LOG_WARNING = 3, UMBEL_LOG_ERROR = 4 };
+
+enum {
+    UMBEL_FIELD_INTEGER = 1, /* value.integer */
+    UMBEL_FIELD_TEXT = 2,    /* the first `size` bytes of value.text; UMBEL_FIELD_TEXT_MAX of them are kept */
+    UMBEL_FIELD_NUMBER = 3,  /* value.number; one that is not finite is written as null */
+    UMBEL_FIELD_FLAG = 4,    /* value.integer: 0 is false */
+    UMBEL_FIELD_DURATION =
+        5 /* value.integer, in nanoseconds; written in the unit the name ends in: _ns, _us, _ms (whole
+                                numbers, the rest is cut off) or _s (with decimals) */
+};
+
+/* One named value of a log event. Its size is part of this ABI version. */
+typedef struct umbel_field {
+    const char* name; /* snake_case, 1 … UMBEL_FIELD_NAME_MAX bytes; none of ts, level, event, msg, executor, plugin,
+                         actor, truncated */
+    uint32_t type;    /* UMBEL_FIELD_… */
+    uint32_t size;    /* TEXT */
+    union {
+        int64_t integer;
+        double number;
+        const char* text;
+    } value;
+} umbel_field;
 
 /* The table behind the functions below, in the order in which it grew. */
 struct umbel_host {
@@ -348,6 +407,14 @@ struct umbel_host {
     const char* (*error_text)(int64_t);
     const char* (*setting_text)(const umbel_settings*, const char*);
     int64_t (*setting_number)(const umbel_settings*, const char*);
+    int (*block_make)(umbel_self*, uint64_t, umbel_block**);
+    int (*block_lend)(umbel_self*, umbel_block*, uint64_t, uint64_t, umbel_buffer*);
+    void* (*block_data)(umbel_block*);
+    uint64_t (*block_size)(const umbel_block*);
+    void (*block_retain)(umbel_block*);
+    void (*block_release)(umbel_block*);
+    int (*log_enabled)(const umbel_self*, int);
+    int (*log_event)(umbel_self*, int, const char*, const char*, size_t, const umbel_field*, uint32_t);
     int (*make_pipe)(umbel_self*, int, int*);
     int (*open_watcher)(umbel_self*);
     int (*add_watch)(umbel_self*, int, int, uint32_t);
@@ -480,15 +547,54 @@ static inline uint32_t umbel_executor_count(const umbel_self* self) {
     return self->host->executor_count(self);
 } /* [actor] */
 
-/* 1 once the daemon has been told to stop. [actor] */
+/* 1 once the daemon has been told to stop, or the actor's plugin is retired. [actor] */
 static inline int umbel_draining(const umbel_self* self) { return self->host->draining(self); }
 
 /* Called by a main actor when it serves; `text` is logged ("listening on 127.0.0.1:7007"). [actor] */
 static inline void umbel_ready(umbel_self* self, const char* text) { self->host->ready(self, text); }
 
-/* Logs a line (UMBEL_LOG_…; at most 800 bytes are kept). Never blocks. [actor] */
+/* Logs a line (UMBEL_LOG_…; UMBEL_LOG_TEXT_MAX bytes are kept). Never blocks. [actor] */
 static inline void umbel_log(umbel_self* self, int level, const char* text, size_t size) {
     self->host->log(self, level, text, size);
+}
+
+/* ---- Shared blocks ------------------------------------------------------------------------------------------------- */
+
+/* Makes a block of `size` bytes (1 … 2^30), whose content is undefined, with one reference. Its maker may write to it
+ * (umbel_block_data) until it first retains, lends or passes it on; nobody may afterwards.
+ * Returns 0; UMBEL_E_NO_MEMORY: actors.shared_memory is used up, or the system's; UMBEL_E_INVALID. [actor] */
+static inline int umbel_block_make(umbel_self* self, uint64_t size, umbel_block** out) {
+    return self->host->block_make(self, size, out);
+}
+
+/* Lends the calling actor `size` bytes of a block, at least one, from `offset`, as a buffer that is only read: to be sent
+ * or written without a copy, by as many operations and actors at once as like. The loan keeps the block alive until the
+ * buffer is freed: by umbel_release, by the last completion of the operation that has it, or after the actor's end; the
+ * caller's own reference is untouched. Returns 0, UMBEL_E_IO_HEAP_FULL, UMBEL_E_INVALID (not within the block). [actor] */
+static inline int umbel_block_lend(umbel_self* self, umbel_block* block, uint64_t offset, uint64_t size,
+                                   umbel_buffer* out) {
+    return self->host->block_lend(self, block, offset, size, out);
+}
+
+static inline void* umbel_block_data(const umbel_host* host, umbel_block* block) { return host->block_data(block); }
+static inline uint64_t umbel_block_size(const umbel_host* host, const umbel_block* block) {
+    return host->block_size(block);
+} /* [any] */
+
+/* One reference more, one less; the last one frees the block. [any] */
+static inline void umbel_block_retain(const umbel_host* host, umbel_block* block) { host->block_retain(block); }
+static inline void umbel_block_release(const umbel_host* host, umbel_block* block) { host->block_release(block); }
+
+/* 1 if what this plugin logs at this level is wanted now: whoever builds a costly text asks first. Two loads. [actor] */
+static inline int umbel_log_enabled(const umbel_self* self, int level) { return self->host->log_enabled(self, level); }
+
+/* Logs a structured event. `name` is stable and says whose it is: "http.request", snake_case words with dots between.
+ * `text` is for people, `fields` (at most UMBEL_FIELDS_MAX) become keys of the line, in this order. Everything is copied.
+ * Texts that are cut give the line a key truncated. Returns 0, also if the level is not wanted, or the log has no room (that
+ * is counted), or UMBEL_E_INVALID: a name is none, or two are equal; the log says which. Never blocks. [actor] */
+static inline int umbel_log_event(umbel_self* self, int level, const char* name, const char* text, size_t size,
+                                  const umbel_field* fields, uint32_t count) {
+    return self->host->log_event(self, level, name, text, size, fields, count);
 }
 
 #ifdef __cplusplus

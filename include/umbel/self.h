@@ -9,7 +9,9 @@
 #pragma once
 
 #include <exception>
+#include <initializer_list>
 #include <new>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -44,6 +46,13 @@ struct carrier<descriptor<Kind>> {
         umbel_adopt(owner, fd);  // refused for one that no operation opened, which nobody owns; it is used all the same
         return {owner, fd};
     }
+};
+
+template <>
+struct carrier<shared_block> {
+    using type = umbel_block*;
+    static umbel_block* pack(shared_block&& value) { return std::move(value).pack(); }
+    static shared_block unpack(umbel_self*, umbel_block* packed) { return shared_block::unpack(packed); }
 };
 
 // What an actor is spawned with, as bytes: std::tuple is not trivially copyable, this is.
@@ -313,6 +322,24 @@ public:
     pending<std::size_t> cancel_descriptor(int fd) { return submit(op::cancel_descriptor(fd)); }
     pending<std::size_t> cancel_all() { return submit(op::cancel_all()); }
 
+    // -- shared blocks --
+
+    /// A block of `size` bytes (1 B … 1 GiB), to be written and then shared. Errors: UMBEL_E_NO_MEMORY.
+    result<shared_block> make_block(std::size_t size) {
+        umbel_block* made = nullptr;
+        if (const int status = umbel_block_make(raw_, size, &made); status < 0) return std::unexpected(error{status});
+        return shared_block::unpack(made);
+    }
+    /// Borrows a part of it as a buffer to send or write, without a copy. Errors: UMBEL_E_IO_HEAP_FULL.
+    result<buffer> lend(const shared_block& block, std::size_t offset, std::size_t size) {
+        umbel_buffer lent{};
+        if (!block) return std::unexpected(error{UMBEL_E_INVALID});
+        const int status = umbel_block_lend(raw_, block.raw(), offset, size, &lent);
+        if (status < 0) return std::unexpected(error{status});
+        return buffer(raw_, lent);
+    }
+    result<buffer> lend(const shared_block& block) { return lend(block, 0, block.size()); }
+
     // -- waiting --
 
     /// Waits for a pending's result. Other messages stay in the mailbox.
@@ -411,6 +438,20 @@ public:
     void log_info(std::string_view text) { umbel_log(raw_, UMBEL_LOG_INFO, text.data(), text.size()); }
     void log_warning(std::string_view text) { umbel_log(raw_, UMBEL_LOG_WARNING, text.data(), text.size()); }
     void log_error(std::string_view text) { umbel_log(raw_, UMBEL_LOG_ERROR, text.data(), text.size()); }
+    /// Whether this plugin's lines of this level are written now: ask before building a costly text.
+    [[nodiscard]] bool logs(log_level level) const { return umbel_log_enabled(raw_, static_cast<int>(level)) != 0; }
+    /// Logs a structured event: its fields become keys of the line. Never waits. A wrong name is reported in the log.
+    ///     me.log_event("greeter.greeted", "hello, Ann", {{"name", name}, {"duration_us", me.now() - began}});
+    void log_event(const char* name, std::string_view text, std::initializer_list<log_field> fields) {
+        log_event(log_level::info, name, text, {fields.begin(), fields.size()});
+    }
+    void log_event(log_level level, const char* name, std::string_view text, std::initializer_list<log_field> fields) {
+        log_event(level, name, text, {fields.begin(), fields.size()});
+    }
+    void log_event(log_level level, const char* name, std::string_view text, std::span<const log_field> fields) {
+        umbel_log_event(raw_, static_cast<int>(level), name, text.data(), text.size(), fields.data(),
+                        static_cast<std::uint32_t>(fields.size()));
+    }
     [[nodiscard]] umbel_self* raw() { return raw_; }
 
     /// setsockopt with an int.

@@ -67,6 +67,42 @@ struct actor_id {
 
 class self;
 
+/// How serious a log line is.
+enum class log_level : int {
+    trace = UMBEL_LOG_TRACE,
+    debug = UMBEL_LOG_DEBUG,
+    info = UMBEL_LOG_INFO,
+    warning = UMBEL_LOG_WARNING,
+    error = UMBEL_LOG_ERROR
+};
+
+/// A named value of a log event: {"status", 200}, {"path", path}, {"duration_us", me.now() - began}. The name is a
+/// literal, or lives until log_event returns, as a text does. Contract: umbel_field.
+struct log_field : umbel_field {
+    template <std::integral Number>
+        requires(!std::same_as<Number, bool>)
+    log_field(const char* called, Number number) : umbel_field{called, UMBEL_FIELD_INTEGER, 0, {}} {
+        value.integer = static_cast<std::int64_t>(number);
+    }
+    log_field(const char* called, std::floating_point auto number) : umbel_field{called, UMBEL_FIELD_NUMBER, 0, {}} {
+        value.number = static_cast<double>(number);
+    }
+    log_field(const char* called, std::same_as<bool> auto flag) : umbel_field{called, UMBEL_FIELD_FLAG, 0, {}} {
+        value.integer = flag ? 1 : 0;
+    }
+    log_field(const char* called, std::string_view text)
+        : umbel_field{called, UMBEL_FIELD_TEXT, static_cast<std::uint32_t>(text.size()), {}} {
+        value.text = text.data();
+    }
+    log_field(const char* called, const char* text) : log_field(called, std::string_view(text)) {}
+    log_field(const char* called, const std::string& text) : log_field(called, std::string_view(text)) {}
+    /// The name ends in the unit: _ns, _us, _ms or _s.
+    log_field(const char* called, nanoseconds time) : umbel_field{called, UMBEL_FIELD_DURATION, 0, {}} {
+        value.integer = time.count();
+    }
+};
+static_assert(sizeof(log_field) == sizeof(umbel_field), "an array of one is an array of the other");
+
 // ---- What an actor owns ----------------------------------------------------------------------------------------------
 
 /// Bytes in an I/O heap; freed when it goes out of scope, or handed to an operation by moving it there.
@@ -103,6 +139,47 @@ public:
 private:
     umbel_self* owner_ = nullptr;
     umbel_buffer raw_{};
+};
+
+/// Bytes that many actors send and nobody changes, with a counted reference; made by self::make_block, written by its
+/// maker before it is first copied, lent or sent to another actor. Empty, it refers to nothing.
+class shared_block {
+public:
+    shared_block() = default;
+    shared_block(const shared_block& other) : raw_(other.raw_) {
+        if (raw_ != nullptr) umbel_block_retain(detail::host, raw_);
+    }
+    shared_block(shared_block&& other) noexcept : raw_(std::exchange(other.raw_, nullptr)) {}
+    shared_block& operator=(shared_block other) noexcept {
+        std::swap(raw_, other.raw_);
+        return *this;
+    }
+    ~shared_block() {
+        if (raw_ != nullptr) umbel_block_release(detail::host, raw_);
+    }
+
+    [[nodiscard]] explicit operator bool() const { return raw_ != nullptr; }
+    [[nodiscard]] std::size_t size() const { return raw_ == nullptr ? 0 : umbel_block_size(detail::host, raw_); }
+    [[nodiscard]] std::span<const std::byte> bytes() const { return {data(), size()}; }
+    [[nodiscard]] std::string_view text() const { return {reinterpret_cast<const char*>(data()), size()}; }
+    /// For its maker, while nobody else has it.
+    [[nodiscard]] std::span<std::byte> writable() { return {data(), size()}; }
+    [[nodiscard]] umbel_block* raw() const { return raw_; }
+
+    /// Puts the reference into a message, and takes it out again: once.
+    [[nodiscard]] umbel_block* pack() && { return std::exchange(raw_, nullptr); }
+    [[nodiscard]] static shared_block unpack(umbel_block* packed) {
+        shared_block block;
+        block.raw_ = packed;
+        return block;
+    }
+
+private:
+    [[nodiscard]] std::byte* data() const {
+        return raw_ == nullptr ? nullptr : static_cast<std::byte*>(umbel_block_data(detail::host, raw_));
+    }
+
+    umbel_block* raw_ = nullptr;
 };
 
 /// An open descriptor; closed when it goes out of scope. `file` and `socket` differ in type only, so that one is not
@@ -199,6 +276,7 @@ public:
 
     [[nodiscard]] bool from_actor() const { return raw_.kind == UMBEL_MESSAGE_USER; }
     [[nodiscard]] bool is_drain() const { return raw_.kind == UMBEL_MESSAGE_DRAIN; }
+    [[nodiscard]] bool is_reload() const { return raw_.kind == UMBEL_MESSAGE_RELOAD; }
     [[nodiscard]] actor_id sender() const { return {raw_.sender}; }
     [[nodiscard]] std::uint32_t type() const { return raw_.type; }
     [[nodiscard]] std::span<const std::byte> bytes() const {

@@ -1,10 +1,10 @@
-// event.h: everything the runtime can report, as one table, and the fixed-size record that carries a report.
+// event.h: everything the runtime can report, as one table, and the head of the record that carries a report.
 //
-// Why.    An executor never formats text and never blocks on a log. It writes an Event into its ring
-//         (event_ring.h); the daemon's log thread turns events into lines. One table gives the stable names,
-//         the levels and the documentation: docs/log-events.md is checked against it.
-// Shape.  An Event is 256 B: what happened, where, to whom, up to three numbers, and a piece of text. A longer
-//         text goes on in the following events (`more` set), put together again by the reader.
+// Why.    An executor never formats text and never blocks on a log. It writes a record into its ring
+//         (event_ring.h); the daemon's log thread turns records into lines. One table gives the stable names,
+//         the levels and the documentation: docs/log-events.md is generated from it.
+// Shape.  A record is an Event (64 B: what happened, where, to whom, up to three numbers) and, behind it, a name and
+//         fields if a plugin gave it some (event_fields.h), and a text. A LogRecord is how its reader sees it.
 #pragma once
 
 #include <array>
@@ -28,6 +28,8 @@ enum class EventKind : std::uint16_t {
     plugin_ready,
     plugin_failed,
     plugin_log,
+    plugin_event,
+    event_refused,
     actor_failed,
     dead_letter,
     ring_overflow,
@@ -83,6 +85,16 @@ inline constexpr std::array<EventDescription, static_cast<std::size_t>(EventKind
      Level::info,
      {"", "", ""},
      "A line a plugin logged itself; its level is the one it chose, its text is the message."},
+    {EventKind::plugin_event,
+     "plugin_event",
+     Level::info,
+     {"", "", ""},
+     "A structured event of a plugin's: the line has the event's own name, PLUGIN.NAME, and its fields as keys."},
+    {EventKind::event_refused,
+     "event_refused",
+     Level::warning,
+     {"", "", ""},
+     "A plugin logged an event that cannot be one, and it is not written. Text: which, why, and what is allowed."},
     {EventKind::actor_failed,
      "actor_failed",
      Level::error,
@@ -169,20 +181,29 @@ inline constexpr std::array<EventDescription, static_cast<std::size_t>(EventKind
     return event_table[static_cast<std::size_t>(kind)];
 }
 
+/// The head of a record. Plain bytes in the ring.
 struct Event {
-    static constexpr std::size_t text_capacity = 200;
-
-    std::int64_t time_ns = 0;  // CLOCK_REALTIME, nanoseconds since 1970.
+    std::uint32_t bytes = 0;  // The ring's: of the whole record.
     EventKind kind = EventKind::count;
     Level level = Level::info;
     ExecutorIndex executor{};
-    bool more = false;             // The text goes on in the next event of this ring.
-    std::uint8_t text_length = 0;  // Bytes of `text` in use.
+    std::int64_t time_ns = 0;      // CLOCK_REALTIME, nanoseconds since 1970.
     std::uint64_t actor = 0;       // 0: no actor.
     const char* plugin = nullptr;  // A plugin's name (lives as long as the process) or null.
     std::array<std::int64_t, 3> values{};
-    std::array<char, text_capacity> text{};
+    std::uint16_t fields_length = 0;  // Bytes behind the head: first the fields, …
+    std::uint16_t text_length = 0;    // … then the text, …
+    std::uint8_t name_length = 0;     // … then the name.
+    bool truncated = false;           // A text was longer than what is kept.
 };
-static_assert(sizeof(Event) == 256, "four cache lines: an event ring of 1,024 is 256 KiB");
+static_assert(sizeof(Event) == 64, "a record begins with one cache line's worth");
+
+/// A record as its reader sees it. What the views show lies in the ring: valid until the reader goes on.
+struct LogRecord {
+    Event event;
+    std::string_view name;  // of a plugin_event; else empty
+    std::string_view text;
+    std::string_view fields;  // event_fields.h reads them
+};
 
 }  // namespace umbel::rt

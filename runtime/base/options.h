@@ -26,9 +26,10 @@ struct ExecutorOptions {
 };
 
 struct ActorOptions {
-    Bytes memory_limit = 4_MiB;   // Of each of an actor's eight regions. A power of two, 64 KiB … 4 GiB.
-    Bytes stack_size = 256_KiB;   // At most half a region.
-    std::size_t max = 1'000'000;  // Living actors, all executors together.
+    Bytes memory_limit = 4_MiB;     // Of each of an actor's eight regions. A power of two, 64 KiB … 4 GiB.
+    Bytes stack_size = 256_KiB;     // At most half a region.
+    std::size_t max = 1'000'000;    // Living actors, all executors together.
+    Bytes shared_memory = 256_MiB;  // In shared blocks, at most, all actors together.
 };
 
 /// One `key = value` of a plugin's section, as written, and where.

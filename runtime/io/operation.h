@@ -16,6 +16,7 @@
 //   O1  a record whose state is `armed` is freed by nobody: the kernel may still write
 //   O2  a record is on its owner's list `operations` from submission until it is freed
 //   O3  `unread` completions of it are in the owner's mailbox, and each has reserved room there
+//   O5  a Loan is on its owner's list `loans` from umbel_block_lend until its buffer is freed, and holds a reference
 //   O4  pending == sequence << 32 | span, and is never used again by this owner (until the sequence wraps)
 //
 // Not here.  How records are made: submission.h. What becomes of a CQE: completion.h.
@@ -33,12 +34,15 @@
 #include "runtime/base/timer_wheel.h"
 #include "runtime/io/descriptor_table.h"
 #include "runtime/memory/io_heap.h"
+#include "runtime/memory/shared_block.h"
 #include "umbel/abi.h"
 
 namespace umbel::rt {
 
 struct OwnerTag;    // on OperationOwner::operations
 struct PendingTag;  // on one of Submission's lists: ready, idle streams, cancels waiting for room
+
+struct LoanTag;  // on OperationOwner::loans
 
 struct OperationOwner;
 
@@ -92,6 +96,13 @@ enum BufferOrigin : std::uint32_t {
     from_io_heap = 0,   // `span` is a SpanId of the actor's I/O heap.
     from_provided = 1,  // `span` is the number of one of the executor's provided buffers.
     from_vector = 2,    // As from_io_heap; holds `capacity` bytes of umbel_buffer, which go where it goes.
+    from_block = 3,     // `span` is the span of a Loan; `data` lies in its block.
+};
+
+/// A part of a shared block in the hands of an actor or of one of its operations: a span of its own in the I/O heap.
+struct Loan : ListHook<LoanTag> {
+    explicit Loan(SharedBlock& lent) : block(&lent) {}
+    SharedBlock* block;  // one reference
 };
 
 /// The part of an actor's (or executor's) context that operations know.
@@ -100,6 +111,7 @@ struct OperationOwner {
 
     IoHeap io_heap;
     IntrusiveList<Operation, OwnerTag> operations;  // O2
+    IntrusiveList<Loan, LoanTag> loans;             // O5
     std::uint32_t last_sequence = 0;
     std::uint64_t actor = 0;  // Its id; 0: an executor.
     OwnedDescriptors descriptors;

@@ -196,12 +196,33 @@ void Submission::free_buffer(OperationOwner& owner, umbel_buffer& buffer) {
     if (buffer.origin == from_provided) {
         buffers_->recycle(buffer.span);
     } else {
+        const auto span = static_cast<SpanId>(buffer.span);
         if (buffer.origin == from_vector) {
             for (umbel_buffer& piece : buffers_of(buffer)) free_buffer(owner, piece);
+        } else if (buffer.origin == from_block) {
+            auto& loan = *reinterpret_cast<Loan*>(owner.io_heap.address(span));
+            IntrusiveList<Loan, LoanTag>::remove(&loan);  // O5
+            loan.block->release();
         }
-        owner.io_heap.free(static_cast<SpanId>(buffer.span));
+        owner.io_heap.free(span);
     }
     buffer = {};
+}
+
+bool Submission::lend(OperationOwner& owner, SharedBlock& block, std::uint32_t offset, std::uint32_t size,
+                      umbel_buffer& buffer) {
+    const SpanId span = owner.io_heap.allocate(IoHeapKey(), sizeof(Loan));
+    if (span == SpanId::none) return false;
+    auto* loan = ::new (owner.io_heap.address(span)) Loan(block);
+    block.retain();
+    owner.loans.push_back(loan);  // O5
+    buffer = {reinterpret_cast<std::uint8_t*>(block.data() + offset), size, size, static_cast<std::uint32_t>(span),
+              from_block};
+    return true;
+}
+
+void Submission::end_loans(OperationOwner& owner) {
+    while (Loan* loan = owner.loans.pop_front()) loan->block->release();
 }
 
 void Submission::release(OperationOwner& owner, umbel_buffer& buffer) {
@@ -318,6 +339,7 @@ void Submission::bury(OperationOwner& owner) {
         IntrusiveList<Operation, OwnerTag>::remove(operation);
     }
     if (buffers_) buffers_->recycle_all_of(owner);
+    end_loans(owner);
     owner.io_heap.reset();
     owner.completions_reserved = 0;
 }

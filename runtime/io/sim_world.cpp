@@ -518,7 +518,10 @@ void SimWorld::cancel_chain(Chain& chain) {
 bool SimWorld::cancel(Operation& operation) {
     const Description* description = find(operation.description);
     const bool parked = description != nullptr && description->waiters.contains(operation.id);
-    if (!parked && !waits(operation.sqe.opcode) && chance(faults_.uncancellable)) return false;
+    // Whoever reads a pipe, a watcher or signals waits where a cancel finds it, or is interrupted.
+    const bool of_file = description == nullptr || description->kind == Description::Kind::file ||
+                         description->kind == Description::Kind::directory;
+    if (!parked && !waits(operation.sqe.opcode) && of_file && chance(faults_.uncancellable)) return false;
     complete(operation, -ECANCELED);
     return true;
 }

@@ -108,8 +108,9 @@ bool has_buffer(const umbel_operation& wanted) { return !handed(wanted).empty();
 bool share_a_buffer(const umbel_operation& one, const umbel_operation& other) {
     for (const umbel_buffer& buffer : handed(one)) {
         for (const umbel_buffer& same : handed(other)) {
-            if (buffer.data == same.data && &buffer != &same) return true;
-            if (&buffer == &same && &one != &other) return true;
+            if (&buffer == &same && &one == &other) continue;
+            // By span: two loans of a block may be of the same bytes.
+            if (buffer.data != nullptr && buffer.span == same.span && buffer.origin == same.origin) return true;
         }
     }
     return false;
@@ -216,7 +217,9 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
         case UMBEL_OP_RECV: {
             if (multi) break;
             if (has_buffer(wanted)) {
-                if (wanted.length > wanted.buffer->capacity) return UMBEL_E_INVALID;
+                // Nobody writes into a block that others may read.
+                if (wanted.length > wanted.buffer->capacity || wanted.buffer->origin == from_block)
+                    return UMBEL_E_INVALID;
             } else {
                 if (wanted.length == 0 || wanted.length > UMBEL_BUFFER_MAX) return UMBEL_E_INVALID;
                 plan.buffer = wanted.length;
@@ -265,6 +268,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
     }
     for (const umbel_buffer& buffer : handed(wanted)) {
         if (buffer.data == nullptr || buffer.origin == from_vector) return UMBEL_E_INVALID;
+        if (buffer.origin == from_block && wanted.code == UMBEL_OP_READV)
+            return UMBEL_E_INVALID;  // Others may read it.
         if (buffer.origin == from_provided && (!buffers_ || !buffers_->holds(buffer, owner))) return UMBEL_E_INVALID;
     }
 

@@ -64,6 +64,9 @@ public:
     [[nodiscard]] Operation* find(OperationOwner& owner, umbel_pending pending) const;
     /// Drops an operation: cancelled, and nobody wants what it brings. Completions in the mailbox are the caller's.
     void forget(Operation& operation);
+    /// Lends `owner` `size` bytes of a block, from `offset`, as a buffer that is only read. False: its I/O heap is full.
+    [[nodiscard]] bool lend(OperationOwner& owner, SharedBlock& block, std::uint32_t offset, std::uint32_t size,
+                            umbel_buffer& buffer);
     /// Gives a buffer of `owner` back; empties it.
     void release(OperationOwner& owner, umbel_buffer& buffer);
 
@@ -77,6 +80,8 @@ public:
 
     /// Everything `owner` has in flight is cancelled, and it counts as dead: see OperationOwner::dead.
     void end(OperationOwner& owner);
+    /// Takes back what is still lent to an owner that the kernel has nothing of any more.
+    static void end_loans(OperationOwner& owner);
     /// A dead owner's last operation is over: its buffers go back, its heap is forgotten.
     void bury(OperationOwner& owner);
     /// Cancels what `wanted(operation)` says of an owner's operations. Returns how many were asked to end.

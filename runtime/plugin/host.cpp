@@ -85,10 +85,40 @@ int host_draining(const umbel_self* self) { return context_of(self).executor->dr
 void host_ready(umbel_self* self, const char* text) {
     executor_of(self).ready(context_of(self), text == nullptr ? std::string_view() : std::string_view(text));
 }
-void host_log(umbel_self* self, int level, const char* text, std::size_t bytes) {
-    const int known = level < UMBEL_LOG_TRACE ? UMBEL_LOG_TRACE : level > UMBEL_LOG_ERROR ? UMBEL_LOG_ERROR : level;
-    executor_of(self).log(context_of(self), static_cast<Level>(known), {text, bytes});
+Level known_level(int level) {
+    return static_cast<Level>(level < UMBEL_LOG_TRACE   ? UMBEL_LOG_TRACE
+                              : level > UMBEL_LOG_ERROR ? UMBEL_LOG_ERROR
+                                                        : level);
 }
+void host_log(umbel_self* self, int level, const char* text, std::size_t bytes) {
+    executor_of(self).log(context_of(self), known_level(level), {text, text == nullptr ? 0 : bytes});
+}
+int host_log_enabled(const umbel_self* self, int level) {
+    return context_of(self).executor->wants(context_of(self), known_level(level)) ? 1 : 0;
+}
+int host_log_event(umbel_self* self, int level, const char* name, const char* text, std::size_t bytes,
+                   const umbel_field* fields, std::uint32_t count) {
+    if (count != 0 && fields == nullptr) return UMBEL_E_INVALID;
+    return executor_of(self).log_event(context_of(self), known_level(level), name, {text, text == nullptr ? 0 : bytes},
+                                       {fields, count});
+}
+
+// An umbel_block is a SharedBlock that only we can look into.
+SharedBlock& block_of(umbel_block* block) { return *reinterpret_cast<SharedBlock*>(block); }
+int host_block_make(umbel_self* self, std::uint64_t size, umbel_block** out) {
+    if (size == 0 || size > SharedBlocks::most_bytes) return UMBEL_E_INVALID;
+    SharedBlock* const made = executor_of(self).shared().blocks.make(size);
+    if (made == nullptr) return UMBEL_E_NO_MEMORY;
+    *out = reinterpret_cast<umbel_block*>(made);
+    return 0;
+}
+int host_block_lend(umbel_self* self, umbel_block* block, std::uint64_t offset, std::uint64_t size, umbel_buffer* out) {
+    return executor_of(self).lend(context_of(self), block_of(block), offset, size, *out);
+}
+void* host_block_data(umbel_block* block) { return block_of(block).data(); }
+std::uint64_t host_block_size(const umbel_block* block) { return reinterpret_cast<const SharedBlock*>(block)->size(); }
+void host_block_retain(umbel_block* block) { block_of(block).retain(); }
+void host_block_release(umbel_block* block) { block_of(block).release(); }
 
 const char* host_error_text(std::int64_t code) {
     switch (code) {
@@ -111,7 +141,7 @@ const char* host_error_text(std::int64_t code) {
         case UMBEL_E_NAME_TAKEN:
             return "another actor has this name";
         case UMBEL_E_NO_MEMORY:
-            return "no memory for an actor's context";
+            return "no memory, or its limit is reached";
         default:
             break;
     }
@@ -147,6 +177,14 @@ constexpr umbel_host table{
     .error_text = host_error_text,
     .setting_text = setting_text,
     .setting_number = setting_number,
+    .block_make = host_block_make,
+    .block_lend = host_block_lend,
+    .block_data = host_block_data,
+    .block_size = host_block_size,
+    .block_retain = host_block_retain,
+    .block_release = host_block_release,
+    .log_enabled = host_log_enabled,
+    .log_event = host_log_event,
     .make_pipe = host_make_pipe,
     .open_watcher = host_open_watcher,
     .add_watch = host_add_watch,

@@ -22,7 +22,6 @@
 #include <utility>
 
 #include "runtime/base/quantity.h"
-#include "runtime/plugin/settings.h"
 
 namespace umbel::rt {
 namespace {
@@ -433,25 +432,62 @@ Result<LoadedPlugin> open_plugin(const PluginOptions& plugin) {
     return loaded;
 }
 
-Result<void> call_load(const LoadedPlugin& plugin, const umbel_host& host) {
+namespace {
+
+// Calls what a plugin gives for reading settings. `function`: its name, for messages.
+template <class Call>
+Result<void> guarded_call(const LoadedPlugin& plugin, const std::string& origin, const std::string& function,
+                          Call&& call) {
     std::array<char, load_error_size> written{};
-    int status = 0;
     std::string cause;
     try {
-        status = plugin.descriptor->load(&host, plugin.settings, written.data(), written.size());
+        const int status = call(written.data(), written.size());
         written.back() = '\0';
         if (status == 0) return {};
         cause = one_line(written.data());
-        if (cause.empty()) cause = "load returned " + std::to_string(status) + " and no reason (see its documentation)";
+        if (cause.empty()) {
+            cause = function + " returned " + std::to_string(status) + " and no reason (see its documentation)";
+        }
     } catch (const std::exception& thrown) {
-        cause = one_line(std::string("load threw an exception: ") + thrown.what());
+        cause = one_line(function + " threw an exception: " + thrown.what());
     } catch (...) {
-        cause = "load threw something that is not a std::exception";
+        cause = function + " threw something that is not a std::exception";
     }
     std::string message;
-    if (!plugin.origin.empty()) message.append(plugin.origin).append(": ");
+    if (!origin.empty()) message.append(origin).append(": ");
     message.append("plugin.").append(plugin.name).append(": ").append(cause);
     return fail(ErrorClass::configuration, std::move(message));
+}
+
+}  // namespace
+
+Result<void> call_load(const LoadedPlugin& plugin, const umbel_host& host) {
+    return guarded_call(plugin, plugin.origin, "load", [&](char* error, std::size_t size) {
+        return plugin.descriptor->load(&host, plugin.settings, error, size);
+    });
+}
+
+Result<std::unique_ptr<const umbel_settings>> check_new_settings(const LoadedPlugin& plugin,
+                                                                 const PluginOptions& section) {
+    return check_settings(section, copy_settings(*plugin.descriptor));
+}
+
+Result<void> call_reload_check(const LoadedPlugin& plugin, const umbel_settings& settings,
+                               const PluginOptions& section) {
+    return guarded_call(plugin, section.origin, "reload", [&](char* error, std::size_t size) {
+        return plugin.descriptor->reload(&settings, UMBEL_RELOAD_CHECK, error, size);
+    });
+}
+
+void call_reload_apply(LoadedPlugin& plugin, std::unique_ptr<const umbel_settings> settings) {
+    plugin.settings = registry().settings.emplace_back(std::move(settings)).get();
+    std::array<char, load_error_size> unread{};
+    (void)plugin.descriptor->reload(plugin.settings, UMBEL_RELOAD_APPLY, unread.data(), unread.size());
+}
+
+void call_reload_drop(const LoadedPlugin& plugin, const umbel_settings& settings) {
+    std::array<char, load_error_size> unread{};
+    (void)plugin.descriptor->reload(&settings, UMBEL_RELOAD_DROP, unread.data(), unread.size());
 }
 
 }  // namespace umbel::rt

@@ -26,11 +26,13 @@
 
 #include <cstddef>
 #include <expected>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "runtime/base/options.h"
 #include "runtime/base/result.h"
+#include "runtime/plugin/settings.h"
 #include "umbel/abi.h"
 
 namespace umbel::rt {
@@ -56,6 +58,26 @@ struct LoadedPlugin {
 /// host: lives as long as the process.
 /// Role: [control]
 [[nodiscard]] Result<void> call_load(const LoadedPlugin& plugin, const umbel_host& host);
+
+/// New settings for a plugin that is loaded: its section as it is written now, checked against its table.
+/// Errors: configuration, as open_plugin().
+/// Role:   [control]
+[[nodiscard]] Result<std::unique_ptr<const umbel_settings>> check_new_settings(const LoadedPlugin& plugin,
+                                                                               const PluginOptions& section);
+
+/// Calls the plugin's `reload`, which must not be null, with UMBEL_RELOAD_CHECK. What it writes as its error, or throws,
+/// becomes the message. section: for the message's place.
+/// Role: [control]
+[[nodiscard]] Result<void> call_reload_check(const LoadedPlugin& plugin, const umbel_settings& settings,
+                                             const PluginOptions& section);
+
+/// What was checked counts from now on, and its settings live as long as the process.
+/// Role: [control]
+void call_reload_apply(LoadedPlugin& plugin, std::unique_ptr<const umbel_settings> settings);
+
+/// What was checked is forgotten.
+/// Role: [control]
+void call_reload_drop(const LoadedPlugin& plugin, const umbel_settings& settings);
 
 /// Whether the file is a whole shared library for this machine. Reads headers, maps nothing. The error is the cause and
 /// the remedy, without the file's name.

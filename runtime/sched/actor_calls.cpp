@@ -3,6 +3,8 @@
 #include <cstring>
 #include <exception>
 
+#include "runtime/base/event_fields.h"
+#include "runtime/base/quantity.h"
 #include "runtime/sched/executor.h"
 
 namespace umbel::rt {
@@ -251,6 +253,16 @@ int Executor::submit(ActorContext& context, std::span<const umbel_operation> ope
     }
 }
 
+int Executor::lend(ActorContext& context, SharedBlock& block, std::uint64_t offset, std::uint64_t size,
+                   umbel_buffer& buffer) {
+    if (offset > block.size() || size == 0 || size > block.size() - offset) return UMBEL_E_INVALID;
+    // Both fit: a block is at most 1 GiB.
+    return submission_.lend(context, block, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(size),
+                            buffer)
+               ? 0
+               : int{UMBEL_E_IO_HEAP_FULL};
+}
+
 int Executor::adopt(ActorContext& context, int fd) {
     if (!shared_.descriptors.contains(fd) || fd >= shared_.descriptors.end()) return UMBEL_E_INVALID;
     const std::uint64_t me = context.record->id.value;
@@ -403,8 +415,56 @@ void Executor::ready(ActorContext& context, std::string_view text) {
     progress.awaited.fetch_sub(1, std::memory_order_release);
 }
 
+bool Executor::wants(const ActorContext& context, Level level) const {
+    // relaxed: a level is a figure of its own.
+    return level >= shared_.plugins[context.record->type->plugin_index]->log_level.load(std::memory_order_relaxed);
+}
+
 void Executor::log(const ActorContext& context, Level level, std::string_view text) {
-    report_at(EventKind::plugin_log, level, context.record->id.value, context.record->type->plugin, {}, text);
+    if (!wants(context, level)) return;
+    const Event event = event_of(EventKind::plugin_log, level, context.record->id.value, context.record->type->plugin);
+    (void)port_.events.push(event, text);
+}
+
+int Executor::log_event(const ActorContext& context, Level level, const char* name, std::string_view text,
+                        std::span<const umbel_field> fields) {
+    if (!wants(context, level)) return 0;
+    const std::string_view event_name(name, name == nullptr ? 0 : strnlen(name, UMBEL_EVENT_NAME_MAX + 1));
+    if (!is_event_name(event_name)) {
+        return refuse_event(context, name,
+                            "its name is two or more snake_case words with dots between, as in http.request");
+    }
+    if (fields.size() > UMBEL_FIELDS_MAX) {
+        return refuse_event(context, name, "it has more than " + std::to_string(UMBEL_FIELDS_MAX) + " fields");
+    }
+    const std::string_view kept = cut_text(text, UMBEL_LOG_TEXT_MAX);
+    char* const room = port_.events.reserve(encoded_max(fields.size()) + kept.size() + event_name.size());
+    if (room == nullptr) return 0;
+    const EncodedFields encoded = encode_fields(room, fields);
+    if (encoded.refused != nullptr) {
+        const char* field = fields[encoded.index].name;
+        const std::string_view field_name(field, field == nullptr ? 0 : strnlen(field, UMBEL_FIELD_NAME_MAX + 1));
+        return refuse_event(
+            context, name,
+            "field " + std::to_string(encoded.index) + ", " + quotation(field_name) + ": " + encoded.refused);
+    }
+    Event event = event_of(EventKind::plugin_event, level, context.record->id.value, context.record->type->plugin);
+    event.fields_length = static_cast<std::uint16_t>(encoded.bytes);
+    event.text_length = static_cast<std::uint16_t>(kept.size());
+    event.name_length = static_cast<std::uint8_t>(event_name.size());
+    event.truncated = encoded.truncated || kept.size() < text.size();
+    char* at = room + encoded.bytes;
+    at = std::copy(kept.begin(), kept.end(), at);
+    std::copy(event_name.begin(), event_name.end(), at);
+    port_.events.publish(event, encoded.bytes + kept.size() + event_name.size());
+    return 0;
+}
+
+int Executor::refuse_event(const ActorContext& context, const char* name, std::string_view why) {
+    const std::string_view shown(name, name == nullptr ? 0 : strnlen(name, UMBEL_EVENT_NAME_MAX + 1));
+    report(EventKind::event_refused, context.record->id.value, context.record->type->plugin, {},
+           quotation(shown) + ": " + std::string(why));
+    return UMBEL_E_INVALID;
 }
 
 }  // namespace umbel::rt

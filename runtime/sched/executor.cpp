@@ -50,7 +50,10 @@ Executor::Executor(Shared& shared, ExecutorIndex index, std::unique_ptr<Ring> ri
 Executor::~Executor() {
     // The ring goes first: from then on the kernel touches none of the contexts.
     ring_.reset();
-    while (ActorContext* context = contexts_.pop_front()) pool_.discard(context);
+    while (ActorContext* context = contexts_.pop_front()) {
+        Submission::end_loans(*context);
+        pool_.discard(context);
+    }
     own_.reset();
     shared_.slots.release(own_slot_);
 }
@@ -520,13 +523,7 @@ void Executor::publish_counters() {
 
 // ---- Reports -----------------------------------------------------------------------------------------------------------------
 
-void Executor::report(EventKind kind, std::uint64_t actor, const char* plugin, std::array<std::int64_t, 3> values,
-                      std::string_view text) {
-    report_at(kind, describe(kind).level, actor, plugin, values, text);
-}
-
-void Executor::report_at(EventKind kind, Level level, std::uint64_t actor, const char* plugin,
-                         std::array<std::int64_t, 3> values, std::string_view text) {
+Event Executor::event_of(EventKind kind, Level level, std::uint64_t actor, const char* plugin) const {
     timespec time{};
     clock_gettime(CLOCK_REALTIME, &time);
     Event event;
@@ -536,6 +533,15 @@ void Executor::report_at(EventKind kind, Level level, std::uint64_t actor, const
     event.executor = index_;
     event.actor = actor;
     event.plugin = plugin;
+    return event;
+}
+
+void Executor::report(EventKind kind, std::uint64_t actor, const char* plugin, std::array<std::int64_t, 3> values,
+                      std::string_view text) {
+    const Level level = describe(kind).level;
+    // relaxed: a level is a figure of its own.
+    if (level < shared_.log_level.load(std::memory_order_relaxed)) return;
+    Event event = event_of(kind, level, actor, plugin);
     event.values = values;
     (void)port_.events.push(event, text);
 }

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,7 @@ public:
               ActorId& id);
     [[noreturn]] void exit(ActorContext& context, std::string_view reason);
     void release(ActorContext& context, umbel_buffer& buffer) { submission_.release(context, buffer); }
+    int lend(ActorContext& context, SharedBlock& block, std::uint64_t offset, std::uint64_t size, umbel_buffer& buffer);
     /// The fault handler's: its stack has overflowed, and it is at the top of it again.
     [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);
@@ -89,7 +91,11 @@ public:
     int open_signals(ActorContext& context, std::span<const int> wanted);
     void yield(ActorContext& context);
     void ready(ActorContext& context, std::string_view text);
+    /// Whether this actor's plugin is heard at this level.
+    [[nodiscard]] bool wants(const ActorContext& context, Level level) const;
     void log(const ActorContext& context, Level level, std::string_view text);
+    int log_event(const ActorContext& context, Level level, const char* name, std::string_view text,
+                  std::span<const umbel_field> fields);
 
     [[nodiscard]] Ring& ring() { return *ring_; }
     [[nodiscard]] Shared& shared() { return shared_; }
@@ -157,8 +163,8 @@ private:
     void main_has_ended(ActorRecord& record, std::string_view reason);
     void report(EventKind kind, std::uint64_t actor, const char* plugin, std::array<std::int64_t, 3> values,
                 std::string_view text);
-    void report_at(EventKind kind, Level level, std::uint64_t actor, const char* plugin,
-                   std::array<std::int64_t, 3> values, std::string_view text);
+    [[nodiscard]] Event event_of(EventKind kind, Level level, std::uint64_t actor, const char* plugin) const;
+    int refuse_event(const ActorContext& context, const char* name, std::string_view why);
 
     using Contexts = IntrusiveList<ActorContext, ContextTag>;
 

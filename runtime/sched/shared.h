@@ -3,7 +3,7 @@
 // Why.    Executors share as little as possible; this is all of it, in one place, so that a reader can count it.
 // Owner.  The runtime makes it before any executor and destroys it after the last.
 //
-//   options, slots, descriptors, directory, ports   each with its own rules, in its header
+//   options, slots, blocks, descriptors, directory, ports   each with its own rules, in its header
 //   plugins     readiness of the mains: written by executors, read by the control thread
 //   types       declared actor types: added under a lock, never removed while the runtime lives
 #pragma once
@@ -20,6 +20,7 @@
 #include "runtime/base/options.h"
 #include "runtime/base/result.h"
 #include "runtime/io/descriptor_table.h"
+#include "runtime/memory/shared_block.h"
 #include "runtime/memory/slot_store.h"
 #include "runtime/sched/port.h"
 
@@ -30,15 +31,18 @@ struct PluginProgress {
     const char* name = nullptr;
     std::atomic<int> awaited{0};      // mains that are neither ready nor ended
     std::atomic<bool> failed{false};  // one of them failed before it was ready
-    std::mutex mutex;                 // guards the texts
-    std::string announcement;         // of the first main that was ready
-    std::string reason;               // why it failed
+    /// What its actors log under this level is not made at all. Written by control threads.
+    std::atomic<Level> log_level{Level::trace};
+    std::mutex mutex;          // guards the texts
+    std::string announcement;  // of the first main that was ready
+    std::string reason;        // why it failed
 };
 
 struct Shared {
     Shared(const Options& given, std::size_t executors, std::size_t descriptor_limit, const umbel_host* table)
         : options(given),
           slots(SlotStoreOptions{.stack_bytes = given.actors.stack_size}),
+          blocks(given.actors.shared_memory),
           descriptors(descriptor_limit),
           directory(executors, given.actors.max),
           host(table) {
@@ -62,12 +66,15 @@ struct Shared {
 
     const Options options;
     SlotStore slots;
+    SharedBlocks blocks;
     DescriptorTable descriptors;
     Directory directory;
     std::vector<std::unique_ptr<Port>> ports;
     std::vector<std::unique_ptr<PluginProgress>> plugins;
     const umbel_host* host;
     std::atomic<std::uint32_t> next_spread{0};
+    /// As PluginProgress::log_level, of what the runtime reports itself.
+    std::atomic<Level> log_level{Level::trace};
 
 private:
     [[nodiscard]] const ActorType* declare_first(umbel_actor_type& declared, std::size_t plugin) {

@@ -149,11 +149,12 @@ public:
     [[nodiscard]] std::string log() {
         std::string lines;
         for (const auto& port : shared.ports) {
-            rt::Event event;
-            while (port->events.pop(event)) {
-                lines += std::string(rt::describe(event.kind).name) + " executor " +
-                         std::to_string(rt::index_of(event.executor)) + " actor " + std::to_string(event.actor) + " " +
-                         std::string(event.text.data(), event.text_length) + "\n";
+            rt::LogRecord record;
+            const std::size_t end = port->events.published();
+            for (; port->events.front(end, record); port->events.pop(record)) {
+                lines += std::string(rt::describe(record.event.kind).name) + " executor " +
+                         std::to_string(rt::index_of(record.event.executor)) + " actor " +
+                         std::to_string(record.event.actor) + " " + std::string(record.text) + "\n";
             }
         }
         return lines;

@@ -43,7 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     line.fields.emplace_back("number", number());
 
     std::string json;
-    daemon::append_json(json, line);
+    daemon::append_json(json, daemon::LineView(line));
     CHECK(!json.contains('\n'));  // I1
     const auto parsed = nlohmann::json::parse(json, nullptr, false);
     CHECK(parsed.is_object());  // I1
@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (ascii) CHECK(parsed["msg"] == line.message);
 
     std::string plain;
-    daemon::append_text(plain, line);
+    daemon::append_text(plain, daemon::LineView(line));
     for (const char c : plain) {
         CHECK(static_cast<unsigned char>(c) >= 0x20);  // I2
         CHECK(c != 0x7f);                              // I2

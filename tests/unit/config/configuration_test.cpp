@@ -245,7 +245,7 @@ TEST(Configuration, AFileThatCannotBeReadIsAProblem) {
 // Spec.   config/umbel.conf is right, and explains every key with its meaning, its range and its default.
 // Method. In its section, each key has a comment with the table's words before `#key = default` or `key = …`.
 TEST(ShippedConfiguration, ExplainsEveryKey) {
-    const auto root = std::filesystem::path(__FILE__).parent_path() / "../../..";
+    const std::filesystem::path root(UMBEL_SOURCE_DIR);
     std::ifstream in(root / "config/umbel.conf");
     ASSERT_TRUE(in) << "config/umbel.conf is missing";
     std::string section;

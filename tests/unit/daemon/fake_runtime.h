@@ -1,6 +1,7 @@
 // fake_runtime.h: a runtime without executors, whose life a test writes down beforehand.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
@@ -32,12 +33,11 @@ public:
 
     void report(rt::EventKind kind, std::int64_t time_ns, std::string text, rt::Level level = rt::Level::info) {
         const std::lock_guard lock(mutex_);
-        rt::LogRecord record;
-        record.event.kind = kind;
-        record.event.level = level;
-        record.event.time_ns = time_ns;
-        record.text = std::move(text);
-        records_.push_back(std::move(record));
+        rt::Event event;
+        event.kind = kind;
+        event.level = level;
+        event.time_ns = time_ns;
+        records_.emplace_back(event, std::move(text));
     }
     void drop(std::uint64_t events) {
         // relaxed: a counter of its own.
@@ -69,7 +69,10 @@ public:
     std::size_t take_log(const std::function<void(const rt::LogRecord&)>& sink) override {
         const std::lock_guard lock(mutex_);
         const std::size_t count = records_.size();
-        for (; !records_.empty(); records_.pop_front()) sink(records_.front());
+        std::ranges::stable_sort(records_, {}, [](const auto& record) { return record.first.time_ns; });
+        for (; !records_.empty(); records_.pop_front()) {
+            sink({records_.front().first, "", records_.front().second, ""});
+        }
         return count;
     }
     std::vector<rt::ExecutorCounters> counters() const override {
@@ -82,7 +85,7 @@ private:
     mutable int looks_ = 0;
     bool cancelled_ = false;
     std::mutex mutex_;
-    std::deque<rt::LogRecord> records_;
+    std::deque<std::pair<rt::Event, std::string>> records_;
     std::atomic<std::uint64_t> dropped_{0};
 };
 

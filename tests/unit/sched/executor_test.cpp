@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/event_fields.h"
 #include "tests/support/simulation.h"
 #include "umbel/umbel.h"
 
@@ -295,6 +296,69 @@ TEST(Port, WakesSleepersOnly) {
     EXPECT_FALSE(port.fall_asleep());
     EXPECT_EQ(port.take_commands(), std::uint32_t{rt::command_drain});
     EXPECT_EQ(port.take_commands(), 0u);
+}
+
+// ---- Logs.
+
+std::string long_text;
+
+void narrator(self& me) {
+    me.log_info("a line");
+    me.log_event("test.told", "a story", {{"chapter", 1}, {"title", "one"}, {"took_us", std::chrono::milliseconds(2)}});
+    numbers.push_back(me.logs(log_level::debug) ? 1 : 0);
+    me.log_event(log_level::debug, "test.quiet", "", {});
+    me.log_event(log_level::error, "test.long", long_text, {{"text", long_text}});
+    me.log_event("nodots", "", {});
+    me.log_event("test.bad", "", {{"fine", 1}, {"level", 2}});
+    const std::vector<log_field> many(UMBEL_FIELDS_MAX + 1, log_field("a", 1));
+    me.log_event(log_level::info, "test.many", "", many);
+    umbel_field field{"a", UMBEL_FIELD_INTEGER, 0, {}};
+    numbers.push_back(umbel_log_event(me.raw(), UMBEL_LOG_INFO, "test.c", nullptr, 5, &field, 1));
+    numbers.push_back(umbel_log_event(me.raw(), UMBEL_LOG_INFO, nullptr, "x", 1, nullptr, 0));
+    numbers.push_back(umbel_log_event(me.raw(), UMBEL_LOG_INFO, "test.null", "x", 1, nullptr, 1));
+}
+
+// Spec.   What an actor logs comes out as it was, under its event's name; what the level shuts out is not made; a wrong event
+//         is refused, and the log says which and why.
+TEST(Logging, StructuredEventsComeOutAsTheyWere) {
+    long_text.assign(2000, 'x');
+    numbers.clear();
+    SimulationOptions options;
+    options.executors = 1;
+    Simulation made(7, options);
+    simulation = &made;
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<narrator>);
+    for (const auto& plugin : made.shared.plugins) plugin->log_level = rt::Level::info;
+    EXPECT_TRUE(made.run_until([&] { return made.steps > 2 && made.living() == 0; }));
+    EXPECT_EQ(numbers, (std::vector<std::int64_t>{0, 0, UMBEL_E_INVALID, UMBEL_E_INVALID}));
+
+    std::vector<std::string> lines;
+    rt::EventRing& ring = made.shared.ports[0]->events;
+    rt::LogRecord record;
+    for (; ring.front(ring.published(), record); ring.pop(record)) {
+        if (record.event.plugin == nullptr) continue;
+        std::string line(record.name);
+        if (record.event.kind == rt::EventKind::event_refused) line = "refused";
+        line += "|" + std::string(record.text.substr(0, 30));
+        std::string_view rest = record.fields;
+        rt::EventField one;
+        while (rt::next_field(rest, one)) {
+            line += " " + std::string(one.name) + "=" +
+                    (one.type == UMBEL_FIELD_TEXT ? std::to_string(one.text.size()) : std::to_string(one.integer));
+        }
+        if (record.event.truncated) line += " truncated";
+        lines.push_back(line);
+    }
+    EXPECT_EQ(lines, (std::vector<std::string>{
+                         "|a line", "test.told|a story chapter=1 title=3 took_us=2000",
+                         "test.long|" + std::string(30, 'x') + " text=512 truncated",
+                         "refused|\"nodots\": its name is two or m",
+                         "refused|\"test.bad\": field 1, \"level\": ", "refused|\"test.many\": it has more than ",
+                         "test.c| a=0", "refused|\"\": its name is two or more sn"}));
+    (void)made.run_until([] { return false; }, 100);
+    made.expect_nothing_left();
+    simulation = nullptr;
 }
 
 }  // namespace
