@@ -120,6 +120,7 @@ struct OperationOwner {
     std::uint32_t completions_limit = 0;     // … at most
     std::uint32_t provided_held = 0;         // provided buffers it has, lent ones included
     bool dead = false;                       // Ended; waits for its last completion (quarantine).
+    bool draining = false;                   // What only waits for work ends at once.
 };
 
 /// A completion on its way to its owner's mailbox.

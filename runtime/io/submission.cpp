@@ -292,7 +292,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
     if (owner.completions_reserved + plan.room > owner.completions_limit) return UMBEL_E_MAILBOX_FULL;
 
     if (plan.way == Plan::Way::kernel) {
-        if (draining_ && (wanted.code == UMBEL_OP_ACCEPT || (wanted.flags & UMBEL_OP_DRAINS) != 0)) {
+        if ((draining_ || owner.draining) &&
+            (wanted.code == UMBEL_OP_ACCEPT || (wanted.flags & UMBEL_OP_DRAINS) != 0)) {
             plan.way = Plan::Way::none;
         } else if (!supports(row.opcode)) {
             if (!row.fallback || chained) return UMBEL_E_UNSUPPORTED;
