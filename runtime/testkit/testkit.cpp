@@ -318,6 +318,8 @@ struct simulation::machine {
                 for (rt::Operation* operation = context.operations.front(); operation != nullptr;
                      operation = context.operations.after(operation)) {
                     spans -= operation->buffer.data != nullptr ? 2 : 1;  // the record, the buffer that is lent
+                    if (operation->buffer.data == nullptr || operation->buffer.origin != rt::from_vector) continue;
+                    for (const umbel_buffer& part : rt::buffers_of(operation->buffer)) spans -= part.data != nullptr;
                 }
                 all.operations += context.in_flight;
                 all.buffers += spans;
