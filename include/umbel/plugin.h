@@ -76,7 +76,8 @@ public:
     void set(std::unique_ptr<const T> value) noexcept {
         // release: publishes the value. Pairs with the acquire in get().
         now_.store(value.get(), std::memory_order_release);
-        newest_ = new kept{std::move(value), newest_};  // NOLINT(bugprone-unhandled-exception-at-new): noexcept means it
+        // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): noexcept says what happens.
+        newest_ = new kept{std::move(value), newest_};
     }
 
 private:
