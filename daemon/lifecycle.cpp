@@ -3,9 +3,12 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "daemon/notify.h"
+#include "daemon/watchdog.h"
 
 namespace umbel::daemon {
 
@@ -30,6 +33,7 @@ public:
         began_ = std::chrono::steady_clock::now();
         notify_status("starting");
         if (const auto started = runtime_.start(); !started) return fail(started.error());
+        if (options_.watchdog > rt::Nanoseconds(0)) watchdog_.emplace(runtime_, log_, options_.watchdog, notify_alive);
         if (!wait_until_ready()) return fail(runtime_.failure());
         if (ending_signal_ == 0) serve();
         if (!drain()) return exit_abandoned;
@@ -61,7 +65,12 @@ private:
         }
         if (!text.empty()) line.message = text;
         log_.write(std::move(line));
-        notify_ready(text.empty() ? "ready; no plugin is configured" : text);
+        for (const std::string& name : runtime_.untaken_listeners()) {
+            log_.write(line_of(EventKind::listener_unused,
+                               name + ": no plugin has taken it (give one of them listen = systemd:" + name + ")"));
+        }
+        status_ = text.empty() ? "ready; no plugin is configured" : text;
+        notify_ready(status_);
     }
 
     void serve() {
@@ -74,7 +83,9 @@ private:
         const std::optional<int> signal = signals_.wait(timeout);
         if (!signal) return false;
         if (*signal == SIGHUP) {
+            notify_reloading("opening the log anew");
             log_.reopen();
+            notify_ready(status_);
             return false;
         }
         ending_signal_ = *signal;
@@ -136,6 +147,7 @@ private:
                 return;
             }
         });
+        watchdog_.reset();  // Executors that end do not answer; stop_timeout is for those that do not.
         runtime_.stop();
         // release: pairs with the acquire above.
         stopped.store(true, std::memory_order_release);
@@ -158,8 +170,10 @@ private:
     const LifecycleOptions& options_;
     Time began_{};
     Time drain_began_{};
-    int ending_signal_ = 0;   // of the thread that waits for signals: the main one, in end() the other
-    bool abandoned_ = false;  // as ending_signal_
+    std::string status_ = "starting";   // what the service manager shows
+    std::optional<Watchdog> watchdog_;  // while executors run
+    int ending_signal_ = 0;             // of the thread that waits for signals: the main one, in end() the other
+    bool abandoned_ = false;            // as ending_signal_
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ struct LifecycleOptions {
     rt::Nanoseconds drain_timeout = std::chrono::seconds(10);
     rt::Nanoseconds cancel_timeout = std::chrono::seconds(1);  // after drain_timeout, for what was cancelled to end
     rt::Nanoseconds stop_timeout = std::chrono::seconds(5);    // for the executors' threads to end
+    rt::Nanoseconds watchdog = rt::Nanoseconds(0);             // watchdog_timeout(); 0: nobody watches
     /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.
     std::function<void(const std::string& why)> abandon;
 };

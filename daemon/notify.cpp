@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <ctime>
 #include <string>
 
 namespace umbel::daemon {
@@ -27,6 +29,21 @@ void send(const std::string& state) {
 void notify_ready(std::string_view status) { send("READY=1\nSTATUS=" + one_line(status)); }
 
 void notify_status(std::string_view status) { send("STATUS=" + one_line(status)); }
+
+void notify_reloading(std::string_view status) {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const std::int64_t microseconds = now.tv_sec * std::int64_t{1'000'000} + now.tv_nsec / 1000;
+    send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) + "\nSTATUS=" + one_line(status));
+}
+
+void notify_alive() { send("WATCHDOG=1"); }
+
+rt::Nanoseconds watchdog_timeout() {
+    std::uint64_t microseconds = 0;
+    if (::sd_watchdog_enabled(0, &microseconds) <= 0) return rt::Nanoseconds(0);
+    return std::chrono::microseconds(microseconds);
+}
 
 void notify_stopping(std::string_view status, rt::Nanoseconds most) {
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(most).count();

@@ -10,6 +10,12 @@ namespace umbel::daemon {
 /// Every plugin runs. status: one line for people.
 void notify_ready(std::string_view status);
 void notify_status(std::string_view status);
+/// What it was told at its start is read again; notify_ready() says when that is done.
+void notify_reloading(std::string_view status);
+/// Every executor turns.
+void notify_alive();
+/// How long after a notify_alive() the service manager gives up on this process; 0: it does not watch it.
+[[nodiscard]] rt::Nanoseconds watchdog_timeout();
 /// The daemon ends, and that may take until `most` from now.
 void notify_stopping(std::string_view status, rt::Nanoseconds most);
 

@@ -3,14 +3,17 @@
 
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/command_line.h"
 #include "config/configuration.h"
 #include "daemon/lifecycle.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
 #include "daemon/preflight.h"
 #include "daemon/signals.h"
+#include "daemon/socket_activation.h"
 #include "daemon/version.h"
 #include "runtime/runtime.h"
 
@@ -52,6 +55,8 @@ int check_plugins(const config::Configuration& configuration, bool say_what_is_r
 
 int run(const config::CommandLine& command, const config::Configuration& configuration) {
     const config::Settings& settings = configuration.settings;
+    auto passed = daemon::take_passed_sockets();
+    if (!passed) return refuse(passed.error());
     if (const int code = check_plugins(configuration, false); code != 0) return code;
 
     // Before any thread: they inherit the mask.
@@ -66,7 +71,9 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         (*log)->write(daemon::line_of(rt::EventKind::config_warning, warning));
     }
 
-    auto runtime = rt::Runtime::load(settings.runtime);
+    rt::Options runtime_options = settings.runtime;
+    runtime_options.passed = std::move(*passed);
+    auto runtime = rt::Runtime::load(std::move(runtime_options));
     if (!runtime) {
         const int code = refuse(runtime.error());
         (*log)->write(daemon::line_of(rt::EventKind::start_failed, runtime.error().message, {code}));
@@ -75,6 +82,7 @@ int run(const config::CommandLine& command, const config::Configuration& configu
     }
     daemon::LifecycleOptions options;
     options.drain_timeout = settings.daemon.drain_timeout;
+    options.watchdog = daemon::watchdog_timeout();
     options.abandon = [](const std::string& why) {
         print(stderr, "umbeld: " + why + "\n");
         ::_exit(1);

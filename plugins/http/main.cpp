@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "file_cache.h"
 #include "session.h"
@@ -25,7 +26,6 @@ Site site;
 void read_settings(const umbel::settings& settings) {
     Site read;
     read.listen = settings.text("listen");
-    if (!umbel::endpoint::parse(read.listen)) throw std::runtime_error("listen: not an address: " + read.listen);
     read.root = settings.text("root");
     std::istringstream names(settings.text("index"));
     for (std::string name; names >> name;) {
@@ -63,19 +63,23 @@ void main_actor(umbel::self& me) {
     const umbel::file root =
         or_fail(me, "cannot open the folder " + site.root, me.await(me.open(site.root, O_PATH | O_DIRECTORY)));
     site.root_fd = root.fd();
-    umbel::endpoint address = *umbel::endpoint::parse(site.listen);
-    auto listeners = me.listen_everywhere(address);
-    if (!listeners) me.fail(umbel::cannot_listen(address, listeners.error()));
+    auto listening = me.listen_everywhere(site.listen);
+    if (!listening) me.fail(listening.error());
 
-    const std::size_t cache_size = site.cache_size / listeners->size();
-    for (std::size_t i = 0; i < listeners->size(); ++i) {
-        const int executor = static_cast<int>(i);
-        const umbel::actor_id cache =
-            or_fail(me, "cannot spawn a cache", me.spawn_at<FileCache>(executor, cache_size, site.cache_valid));
-        (void)or_fail(me, "cannot spawn an acceptor",
-                      me.spawn_at<acceptor>(executor, std::move((*listeners)[i]), cache));
+    const std::uint32_t executors = me.executor_count();
+    std::vector<umbel::actor_id> caches;
+    for (std::uint32_t i = 0; i < executors; ++i) {
+        caches.push_back(
+            or_fail(me, "cannot spawn a cache",
+                    me.spawn_at<FileCache>(static_cast<int>(i), site.cache_size / executors, site.cache_valid)));
     }
-    me.ready("listening on " + address.text() + ", serving " + site.root);
+    for (std::size_t i = 0; i < listening->sockets.size(); ++i) {
+        const std::size_t executor = i % executors;
+        (void)or_fail(
+            me, "cannot spawn an acceptor",
+            me.spawn_at<acceptor>(static_cast<int>(executor), std::move(listening->sockets[i]), caches[executor]));
+    }
+    me.ready("listening on " + listening->text + ", serving " + site.root);
     // For ever: what is in flight when the daemon drains still needs the folder.
     for (;;) (void)me.receive();
 }
@@ -105,7 +109,7 @@ constexpr umbel_setting amount(const char* name, std::uint32_t type, const char*
 }
 
 constexpr umbel_setting settings[] = {
-    text("listen", UMBEL_SETTING_ADDRESS, "127.0.0.1:8080", "Address and TCP port to listen on"),
+    text("listen", UMBEL_SETTING_LISTEN, "127.0.0.1:8080", "Address and TCP port to listen on, or systemd:NAME"),
     text("root", UMBEL_SETTING_FOLDER, nullptr, "The folder that is served"),
     text("index", UMBEL_SETTING_TEXT, "index.html index.htm", "Names looked for in a folder, in this order"),
     amount("cache_valid", UMBEL_SETTING_DURATION, "1s", 0, std::int64_t{3600} * second,

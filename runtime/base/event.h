@@ -46,6 +46,8 @@ enum class EventKind : std::uint16_t {
     log_reopened,
     log_failed,
     log_dropped,
+    executor_hung,
+    listener_unused,
     stopped,
     count,
 };
@@ -170,6 +172,18 @@ inline constexpr std::array<EventDescription, static_cast<std::size_t>(EventKind
      Level::warning,
      {"dropped", "dropped_total", ""},
      "Executors reported faster than the log could take: so many events are missing before this line."},
+    {EventKind::executor_hung,
+     "executor_hung",
+     Level::error,
+     {"silent_ms", "", ""},
+     "An executor does not turn; the service manager is not told that we live, and restarts the daemon. Text: what it "
+     "runs."},
+    {EventKind::listener_unused,
+     "listener_unused",
+     Level::warning,
+     {"", "", ""},
+     "A socket was passed to the daemon and no plugin has taken it: connections to it wait for nobody. Text: its "
+     "name."},
     {EventKind::stopped,
      "stopped",
      Level::info,
