@@ -14,6 +14,9 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t single_receive = 16 << 10;
+// Up to here, one operation with a copy is cheaper than lending.
+constexpr std::size_t copied_at_most = 8 << 10;
+constexpr std::size_t timed_block = 256 << 10;
 constexpr std::size_t linger_bytes = 1 << 20;
 constexpr auto linger_time = 1s;
 constexpr std::size_t early_most = 16;
@@ -122,6 +125,20 @@ bool Connection::send(std::array<std::string_view, 3> parts, int flags) {
     return submit(send, size);
 }
 
+bool Connection::send(std::array<std::string_view, 2> parts, const umbel::shared_block& block, std::size_t offset,
+                      std::size_t size, int flags) {
+    if (size <= copied_at_most) return send({parts[0], parts[1], block.text().substr(offset, size)}, flags);
+    if (!flush()) return false;  // I2
+    auto lent = me_.lend(block, offset, size);
+    if (!lent) return false;
+    auto send = umbel::op::send(peer_, *lent);
+    send.raw.arg = static_cast<std::uint32_t>(flags);
+    for (const std::string_view part : parts) {
+        if (!part.empty()) send.data(part);
+    }
+    return submit(send, parts[0].size() + parts[1].size() + size);
+}
+
 bool Connection::send(umbel::buffer&& block, int flags) {
     const std::size_t size = block.size();
     auto send = umbel::op::send(peer_, block);
@@ -140,7 +157,7 @@ bool Connection::submit(umbel::operation<std::size_t> send, std::size_t size) {
 
 bool Connection::flush() {
     if (sending_ && !broken_) {
-        umbel::nanoseconds time = send_timeout_;
+        umbel::nanoseconds time = send_timeout_ * static_cast<std::int64_t>(1 + in_flight_ / timed_block);
         if (send_deadline_ != umbel::nanoseconds::max())
             time = std::clamp(send_deadline_ - me_.now(), umbel::nanoseconds(0), time);
         const auto sent = me_.await_within(sending_, time);

@@ -43,8 +43,8 @@ struct Entry : Counted {
     std::string_view content_type;
     std::string_view coding;
     Validators validators;
-    std::string head;  // all but the Ending
-    std::string content;
+    std::string head;             // all but the Ending
+    umbel::shared_block content;  // null if the file is empty; sent as it lies there
 
     [[nodiscard]] Representation representation() const {
         return {content_type, coding, size, validators, siblings != 0};

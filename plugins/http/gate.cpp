@@ -1,6 +1,5 @@
 #include "gate.h"
 
-#include <fcntl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -23,7 +22,6 @@ namespace {
 
 constexpr std::size_t routes_max = 1024;
 constexpr std::size_t answerers_max = 256;  // of one route
-constexpr int backlog_most = 4096;
 
 class Gate {
 public:
@@ -52,32 +50,19 @@ private:
     // -- connections --
 
     void listen() {
-        if (me_.draining()) return accept_last();
+        if (me_.draining()) return listener_.reset();
         incoming_ = me_.accept_many(listener_);
         if (incoming_.done()) cannot_accept(incoming_.refused());
     }
 
     void accepted(umbel::result<umbel::socket> peer) {
         if (!peer) {
-            if (peer.error().cancelled()) return accept_last();
+            if (peer.error().cancelled()) return listener_.reset();  // The daemon drains: nobody new is let in.
             cannot_accept(peer.error());
             return;
         }
         admit(std::move(*peer));
         if (incoming_.done()) listen();
-    }
-
-    // The daemon drains. Who has been let in by the kernel may have sent a request already: closing the listener would reset
-    // these connections.
-    void accept_last() {
-        if (!listener_) return;
-        fcntl(listener_.fd(), F_SETFL, fcntl(listener_.fd(), F_GETFL) | O_NONBLOCK);
-        for (int i = 0; i < backlog_most; ++i) {
-            const int peer = accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
-            if (peer < 0) break;
-            admit(umbel::socket(me_.raw(), peer));
-        }
-        listener_.reset();
     }
 
     void cannot_accept(umbel::error why) {

@@ -32,7 +32,7 @@ void want(Ref<Site> site) noexcept {
 
 void read_settings(const umbel::settings& settings) {
     Ref<Site> site = read_site(settings);
-    umbel::actor_type<session>.memory_limit = session_memory(*site);
+    umbel::actor_type<session>.memory_limit = session_memory;
     connection_counts().clear();
     want(std::move(site));
 }
@@ -111,14 +111,6 @@ private:
             me_.log_error("the settings before stay in force: cannot open the folder " + refused_root_ + ": " +
                           std::string(opened.error().message()));
             return;
-        }
-        // Sessions have the memory that the first settings asked for.
-        constexpr std::size_t room_for_head = 4 << 10;
-        const std::size_t most = umbel::actor_type<session>.memory_limit / 2 - room_for_head;
-        if (current().cache_file_limit > most) {
-            me_.log_warning("cache_file_limit needs a restart: until then files up to " + std::to_string(most) +
-                            " bytes are cached");
-            const_cast<Site&>(current()).cache_file_limit = most;
         }
         if (current().listen != listen_)
             me_.log_warning("listen = " + current().listen + " needs a restart; still listening on " + listen_);

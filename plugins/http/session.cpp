@@ -241,8 +241,12 @@ private:
         if (document.status != 200) return send_page(status_page(document.status));
         if (document.folder) return send_listing(document.file);
 
-        const bool large = document.what.size > site_->cache_file_limit;
-        const auto entry = make_entry(me_, document, key_, !large, wall_clock());
+        bool large = document.what.size > site_->cache_file_limit;
+        auto entry = make_entry(me_, document, key_, !large, wall_clock());
+        if (!entry && !large) {  // There is no room for its content: it is read from the disk each time.
+            large = true;
+            entry = make_entry(me_, document, key_, false, wall_clock());
+        }
         if (!entry) return send_page(status_page(500));
         if (!*entry) return send_page(status_page(503));  // It was being written.
         // A file that was changed just now may be changed again without a later time of change: its tag is weak.
@@ -301,7 +305,8 @@ private:
             if (!choice.slices.empty()) return send_slices(entry, choice.slices, nullptr);
         }
         status_ = 200;
-        return wire_.send({entry.head, ending(), without_body() ? std::string_view() : entry.content});
+        if (without_body() || !entry.content) return wire_.send({entry.head, ending(), {}});
+        return wire_.send({entry.head, ending()}, entry.content, 0, entry.size);
     }
 
     // A file too large to be kept.
@@ -372,7 +377,7 @@ private:
             if (file != nullptr) {
                 sent = send_slice(me_, wire_, *file, slice, flags);
             } else {
-                sent = wire_.send({std::string_view(entry.content).substr(slice.offset, slice.length), {}, {}}, flags);
+                sent = wire_.send({std::string_view(), {}}, entry.content, slice.offset, slice.length, flags);
             }
         }
         if (sent && !one) sent = wire_.send({parts_end(mark), {}, {}});

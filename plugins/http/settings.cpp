@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
-#include "body.h"
-
 namespace http {
-
-using umbel::operator""_KiB;
 
 namespace {
 
@@ -60,7 +55,7 @@ extern constexpr umbel_setting setting_table[] = {
            "How long a cached file is sent without a look at the disk; 0s: it is looked at each time"),
     amount("cache_size", UMBEL_SETTING_SIZE, "64MiB", 0, std::int64_t{1 << 20} * mib,
            "Memory for cached files, bytes, all executors together"),
-    amount("cache_file_limit", UMBEL_SETTING_SIZE, "64KiB", 0, mib,
+    amount("cache_file_limit", UMBEL_SETTING_SIZE, "2MiB", 0, 1024 * mib,
            "Files up to this size are cached, bytes; larger ones are read from the disk each time"),
     amount("header_limit", UMBEL_SETTING_SIZE, "16KiB", 512, 64 * kib,
            "A request's largest head, bytes; its first line may have half of that"),
@@ -71,7 +66,7 @@ extern constexpr umbel_setting setting_table[] = {
          "How long a request's head may take to arrive, from its first byte to its last"),
     time("body_timeout", "60s", 3600, "How long a request's body may take to arrive"),
     time("send_timeout", "60s", 3600,
-         "How long a client may take to accept a block of an answer (256 KiB, or a cached file)"),
+         "How long a client may take to accept 256 KiB of an answer, or the whole of a shorter one"),
     amount("send_rate", UMBEL_SETTING_SIZE, "1KiB", 0, 1024 * mib,
            "Bytes a second a client must accept on average, beyond send_timeout, or it is disconnected; 0: any"),
     time("route_timeout", "30s", 3600,
@@ -127,13 +122,6 @@ Ref<Site> read_site(const umbel::settings& settings) {
         throw std::runtime_error("access_log: " + access_log + " is none of off, on, full");
     site->access_log = access_log == "off" ? AccessLog::off : access_log == "on" ? AccessLog::on : AccessLog::full;
     return reference;
-}
-
-// Small regions share their page tables. The I/O heap has to hold two blocks, or an answer made of a cached file while the
-// next file is read, and records; the mailbox, the completions that a stream may bring, and the parts of a route's answer.
-std::size_t session_memory(const Site& site) {
-    constexpr std::size_t room_for_head = 4_KiB;
-    return std::max(4 * largest_block, 2 * std::bit_ceil(site.cache_file_limit + room_for_head));
 }
 
 }  // namespace http
