@@ -237,6 +237,31 @@ std::string option_help() {
     return help;
 }
 
+std::string option_manual() {
+    // scdoc takes * and _ for marks.
+    const auto plain = [](std::string_view text) {
+        std::string escaped;
+        for (const char c : text) {
+            if (c == '*' || c == '_' || c == '\\') escaped += '\\';
+            escaped += c;
+        }
+        return escaped;
+    };
+    std::string manual;
+    std::string_view section;
+    for (const OptionDescription& option : table) {
+        if (option.section() != section) {
+            section = option.section();
+            manual += (manual.empty() ? "# [" : "\n# [") + std::string(section) + "]\n";
+        }
+        manual += "\n*" + plain(option.name()) +
+                  "* (default: " + (option.default_value.empty() ? "empty" : plain(option.default_value)) + ")\n\t" +
+                  plain(option.description) + " Allowed: " + plain(range_text(option)) + ". A change needs a " +
+                  (option.applies_at == start ? "restart" : "reload") + ".\n";
+    }
+    return manual;
+}
+
 std::string nearest(std::string_view text, std::span<const std::string> candidates) {
     constexpr std::size_t longest = 64;  // Longer words are no slip of the finger.
     if (text.empty() || text.size() > longest) return {};

@@ -81,6 +81,14 @@ public:
     [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);
     int adopt(ActorContext& context, int fd);
+    // actor_system_calls.cpp
+    int make_pipe(ActorContext& context, int flags, int* ends);
+    int open_watcher(ActorContext& context);
+    int add_watch(ActorContext& context, int watcher, int path_fd, std::uint32_t mask);
+    int remove_watch(ActorContext& context, int watcher, int watch);
+    int open_process(ActorContext& context, int pid);
+    int process_status(ActorContext& context, int process, umbel_process_status& status);
+    int open_signals(ActorContext& context, std::span<const int> wanted);
     void yield(ActorContext& context);
     void ready(ActorContext& context, std::string_view text);
     /// Whether this actor's plugin is heard at this level.
@@ -171,6 +179,7 @@ private:
     void arrived(const Envelope& envelope);
     void adopt_embryo(ActorRecord& record);
     void dead_letter(umbel_actor_id target, std::uint32_t type);
+    int own(ActorContext& context, int opened);
     bool wait_for(ActorContext& context, Wait wait, std::uint64_t timeout_ns);
     void spend(ActorContext& context);
     int take_message(ActorContext& context, MailboxEntry& entry, umbel_message& message);
