@@ -745,6 +745,7 @@ void Submission::begin(Operation& operation, const umbel_operation& wanted, cons
 void Submission::perform(Operation& operation, const umbel_operation& wanted) {
     io_uring_sqe sqe{};
     fill(&sqe, operation, wanted);
+    sqe.user_data = user_data_of(operation);  // as in a queue: a simulated kernel may want to know whose it is
     finish(operation, ring_.call(sqe));
 }
 
