@@ -172,7 +172,7 @@ private:
 class simulation {
 public:
     /// Loads the plugin and checks its settings, as the daemon would. Nothing runs yet.
-    explicit simulation(options wanted);
+    explicit simulation(const options& wanted);
     simulation(const simulation&) = delete;
     simulation& operator=(const simulation&) = delete;
     ~simulation();

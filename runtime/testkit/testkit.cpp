@@ -364,7 +364,7 @@ struct simulation::machine {
         if (!log.empty()) what += "\n  the last lines of the log:";
         for (std::size_t i = log.size() - std::min(log.size(), log_lines_of_a_failure); i < log.size(); ++i) {
             what += "\n    " + log[i].event + (log[i].text.empty() ? "" : ": ") + log[i].text;
-            for (const auto& [name, value] : log[i].fields) what += " " + name + "=" + value;
+            for (const auto& [name, value] : log[i].fields) what.append(" ").append(name).append("=").append(value);
         }
         return what;
     }
@@ -447,7 +447,7 @@ std::string client::read_all(nanoseconds within) {
 
 // ---- The simulation ----------------------------------------------------------------------------------------------------------
 
-simulation::simulation(options wanted) : machine_(std::make_unique<machine>(wanted)) {}
+simulation::simulation(const options& wanted) : machine_(std::make_unique<machine>(wanted)) {}
 simulation::~simulation() = default;
 
 void simulation::start(nanoseconds within) {
