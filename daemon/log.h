@@ -14,6 +14,7 @@
 // Not here.  Spelling of lines: log_line.h. Which events exist: runtime/base/event.h.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -54,13 +55,18 @@ public:
     void detach();
 
     void write(LogLine line);
+    /// From now on, events under this level are not written.
+    void set_level(rt::Level level) {
+        // relaxed: a figure of its own.
+        level_.store(level, std::memory_order_relaxed);
+    }
     /// Opens the file anew (after it was moved away) and logs that it did, or why it could not.
     void reopen();
     /// Writes everything that is left, then `last`, and ends the thread.
     void stop(const LogLine& last);
 
 private:
-    explicit Log(const config::LogSettings& settings) : settings_(settings) {}
+    explicit Log(const config::LogSettings& settings) : settings_(settings), level_(settings.level) {}
     [[nodiscard]] rt::Result<void> open_sink();
     void run();
     /// Writes the lines, and the runtime's records if there is one, in the order of their time.
@@ -71,7 +77,8 @@ private:
     void reopen_sink(std::vector<LogLine>& lines);
     void join();
 
-    const config::LogSettings settings_;
+    const config::LogSettings settings_;  // as it was opened; the level may be another since
+    std::atomic<rt::Level> level_;
 
     // The log thread's; before it starts and after it ended, the main thread's (I2).
     std::shared_ptr<spdlog::logger> sink_;

@@ -30,11 +30,11 @@ void notify_ready(std::string_view status) { send("READY=1\nSTATUS=" + one_line(
 
 void notify_status(std::string_view status) { send("STATUS=" + one_line(status)); }
 
-void notify_reloading(std::string_view status) {
+void notify_reloading() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    const std::int64_t microseconds = now.tv_sec * std::int64_t{1'000'000} + now.tv_nsec / 1000;
-    send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) + "\nSTATUS=" + one_line(status));
+    const auto microseconds = static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1'000;
+    send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) + "\nSTATUS=reading the configuration anew");
 }
 
 void notify_alive() { send("WATCHDOG=1"); }

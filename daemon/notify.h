@@ -10,8 +10,8 @@ namespace umbel::daemon {
 /// Every plugin runs. status: one line for people.
 void notify_ready(std::string_view status);
 void notify_status(std::string_view status);
-/// What it was told at its start is read again; notify_ready() says when that is done.
-void notify_reloading(std::string_view status);
+/// The configuration is read anew; notify_ready() follows.
+void notify_reloading();
 /// Every executor turns.
 void notify_alive();
 /// How long after a notify_alive() the service manager gives up on this process; 0: it does not watch it.

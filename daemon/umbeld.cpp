@@ -12,6 +12,7 @@
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/preflight.h"
+#include "daemon/reload.h"
 #include "daemon/signals.h"
 #include "daemon/socket_activation.h"
 #include "daemon/version.h"
@@ -80,7 +81,24 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         (*log)->stop(daemon::line_of(rt::EventKind::stopped, "ended after a failure", {code, 0}));
         return code;
     }
+    daemon::Reload reload(
+        configuration,
+        [&command]() -> std::expected<config::Configuration, config::Problems> {
+            auto wanted = config::load_configuration(command.config_file, command.assignments,
+                                                     config::this_machine(daemon::plugin_folders()));
+            if (!wanted) return wanted;
+            if (const auto writable = daemon::Log::check(wanted->settings.log); !writable) {
+                return std::unexpected(config::Problems{sink_origin(*wanted) + writable.error().message});
+            }
+            return wanted;
+        },
+        [](const rt::PluginOptions& plugin) -> rt::Result<void> {
+            const auto found = daemon::preflight_in_child(plugin);
+            if (!found) return std::unexpected(found.error());
+            return {};
+        });
     daemon::LifecycleOptions options;
+    options.reload = &reload;
     options.drain_timeout = settings.daemon.drain_timeout;
     options.watchdog = daemon::watchdog_timeout();
     options.abandon = [](const std::string& why) {

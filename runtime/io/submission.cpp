@@ -677,7 +677,7 @@ int Submission::make_message(Operation& operation, const umbel_operation& wanted
     return 0;
 }
 
-// Its descriptors have been passed, or never will be.
+// Its descriptors have been passed, or never will be (O6).
 void Submission::close_carried(Operation& operation) {
     if (!operation.marked(mark_carries)) return;
     operation.marks &= static_cast<std::uint16_t>(~mark_carries);
