@@ -19,6 +19,7 @@
 #include <string>
 
 #include "daemon/log.h"
+#include "daemon/main_queue.h"
 #include "daemon/signals.h"
 #include "runtime/base/units.h"
 #include "runtime/runtime.h"
@@ -34,6 +35,7 @@ struct LifecycleOptions {
     rt::Nanoseconds stop_timeout = std::chrono::seconds(5);    // for the executors' threads to end
     /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.
     std::function<void(const std::string& why)> abandon;
+    MainQueue* queue = nullptr;  // work for this thread, done between two waits; or none
 };
 
 /// Starts the runtime, and returns the exit code when it has stopped. The log has ended then.
