@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "runtime/base/check.h"
+#include "runtime/base/signals.h"
 
 namespace umbel::daemon {
 
@@ -27,6 +28,13 @@ ProcessSignals::ProcessSignals() {
         sigaddset(&set, signal);
     }
     CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
+    // Those that actors may ask for: nobody dies by them, whether somebody has asked or not.
+    sigset_t offered;
+    sigemptyset(&offered);
+    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+        if (rt::offered_to_actors(signal)) sigaddset(&offered, signal);
+    }
+    CHECK(::pthread_sigmask(SIG_BLOCK, &offered, nullptr) == 0);
     fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     CHECK(fd_ >= 0);
     interrupt_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

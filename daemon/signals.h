@@ -25,7 +25,8 @@ public:
     virtual void interrupt() {}
 };
 
-/// SIGTERM, SIGINT and SIGHUP of this process, from its construction on. SIGPIPE is ignored for good.
+/// SIGTERM, SIGINT and SIGHUP of this process, from its construction on. SIGPIPE is ignored for good. Those that actors may
+/// ask for (runtime/base/signals.h) are blocked: one that nobody has claimed stays pending, and does nothing.
 class ProcessSignals final : public SignalSource {
 public:
     ProcessSignals();

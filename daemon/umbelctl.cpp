@@ -77,7 +77,7 @@ int check_plugin(const std::vector<std::string>& arguments) {
         if (equals == std::string::npos || equals == 0) return wrong_usage("KEY=VALUE is wanted, not " + arguments[i]);
         plugin.settings.push_back({arguments[i].substr(0, equals), arguments[i].substr(equals + 1), "command line"});
     }
-    const auto found = daemon::preflight_in_child(plugin, [](const auto& options) { return rt::preflight(options); });
+    const auto found = daemon::preflight_in_child(plugin);
     if (!found) {
         print(stderr, "umbelctl: " + found.error().message + "\n");
         return daemon::exit_code_of(found.error().error_class);
@@ -237,6 +237,7 @@ int ask(std::vector<std::string> words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    daemon::preflight_child(argc, argv);
     const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
     if (arguments.empty()) return wrong_usage("what is to be done?");
     if (arguments[0] == "--help") {

@@ -44,8 +44,7 @@ std::string sink_origin(const config::Configuration& configuration) {
 int check_plugins(const config::Configuration& configuration, bool say_what_is_right) {
     int code = 0;
     for (const rt::PluginOptions& plugin : configuration.settings.runtime.plugins) {
-        const auto found =
-            daemon::preflight_in_child(plugin, [](const auto& options) { return rt::preflight(options); });
+        const auto found = daemon::preflight_in_child(plugin);
         if (!found) {
             code = refuse(found.error());
         } else if (say_what_is_right) {
@@ -133,6 +132,7 @@ int check(const config::CommandLine& command, const config::Configuration& confi
 }  // namespace
 
 int main(int argc, char** argv) {
+    daemon::preflight_child(argc, argv);
     const auto command = config::parse_command_line({argv + (argc > 0 ? 1 : 0), argv + argc});
     if (!command) return refuse(command.error());
     if (command->action == config::Action::help) {

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <latch>
+#include <list>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -42,24 +43,21 @@ Result<void> pin_this_thread(int cpu) {
 
 class RuntimeCore final : public Runtime {
 public:
-    RuntimeCore(Options options, std::vector<LoadedPlugin> plugins)
-        : options_(std::move(options)), plugins_(std::move(plugins)) {
+    RuntimeCore(Options options, std::vector<LoadedPlugin> plugins) : options_(std::move(options)) {
         std::size_t count = options_.executors.count;
         if (count == 0) count = std::max<std::size_t>(1, options_.executors.cpus.size());
         shared_ = std::make_unique<Shared>(options_, count, descriptor_limit(), &host_table());
-        for (const LoadedPlugin& plugin : plugins_) {
-            shared_->plugins.push_back(std::make_unique<PluginProgress>());
-            shared_->plugins.back()->name = plugin.name;
+        for (std::size_t i = 0; i < plugins.size(); ++i) {
+            plugins_.push_back(Plugin{options_.plugins[i], std::move(plugins[i])});
+            plugins_.back().place = i;
+            plugins_.back().progress = &shared_->plugins.push_back(new_progress(plugins_.back().loaded));
         }
+        initial_ = plugins_.size();
     }
     ~RuntimeCore() override { stop(); }
 
     Result<void> start() override {
         const std::size_t count = shared_->ports.size();
-        for (std::size_t i = 0; i < plugins_.size(); ++i) {
-            const bool everywhere = plugins_[i].descriptor->main_placement == UMBEL_MAIN_EVERYWHERE;
-            shared_->plugins[i]->awaited.store(everywhere ? static_cast<int>(count) : 1, std::memory_order_relaxed);
-        }
         std::vector<Result<void>> made(count);
         std::latch all_made(static_cast<std::ptrdiff_t>(count));
         all_over_ = std::make_unique<std::latch>(static_cast<std::ptrdiff_t>(count) + 1);
@@ -85,7 +83,9 @@ public:
         if (stopped_.load(std::memory_order_relaxed)) return RuntimeState::stopped;
         if (!started_) return RuntimeState::loaded;
         bool waiting = false;
-        for (const auto& plugin : shared_->plugins) {
+        for (std::size_t i = 0; i < initial_; ++i) {
+            const PluginProgress* const plugin = shared_->plugins[i];
+            if (plugin->phase.load(std::memory_order_relaxed) != PluginPhase::serving) continue;  // retired since
             // acquire: what the mains wrote is seen. Pairs with the release in Executor::ready and main_has_ended.
             waiting = plugin->awaited.load(std::memory_order_acquire) > 0 || waiting;
             if (plugin->failed.load(std::memory_order_relaxed)) return RuntimeState::failed;
@@ -95,7 +95,7 @@ public:
     }
 
     Error failure() const override {
-        for (const auto& plugin : shared_->plugins) {
+        for (PluginProgress* const plugin : shared_->plugins) {
             if (!plugin->failed.load(std::memory_order_relaxed)) continue;
             const std::scoped_lock lock(plugin->mutex);
             return {ErrorClass::failure, std::string("plugin ") + plugin->name + " cannot start: " + plugin->reason};
@@ -105,7 +105,8 @@ public:
 
     std::vector<std::pair<std::string, std::string>> announcements() const override {
         std::vector<std::pair<std::string, std::string>> all;
-        for (const auto& plugin : shared_->plugins) {
+        for (PluginProgress* const plugin : shared_->plugins) {
+            if (plugin->phase.load(std::memory_order_relaxed) != PluginPhase::serving) continue;
             const std::scoped_lock lock(plugin->mutex);
             if (!plugin->announcement.empty()) all.emplace_back(plugin->name, plugin->announcement);
         }
@@ -140,9 +141,108 @@ public:
         if (started_) command(command_stop);
         if (started_ && !threads_.empty()) all_over_->count_down();
         join();
-        for (const LoadedPlugin& plugin : plugins_) {
-            if (started_ && plugin.descriptor->unload != nullptr) plugin.descriptor->unload();
+        drop_plugins();
+        for (const Plugin& plugin : plugins_) {
+            if (started_) unload(plugin.loaded);
         }
+    }
+
+    // ---- Plugins that come, change and go.
+
+    std::expected<PluginChanges, std::vector<std::string>> prepare_plugins(std::vector<PluginOptions> wanted) override {
+        CHECK(!prepared_);
+        Prepared made;
+        PluginChanges changes;
+        std::vector<std::string> problems;
+        if (state() != RuntimeState::ready) {
+            problems.emplace_back("the daemon is starting or ending; reload when it is ready");
+            return std::unexpected(std::move(problems));
+        }
+        for (PluginOptions& section : wanted) {
+            Plugin* const present = find(section.name);
+            if (present == nullptr) {
+                load_new(section, made, problems);
+                changes.added.push_back(section.name);
+            } else if (present->retired()) {
+                problems.push_back(section.origin + ": plugin." + section.name +
+                                   ": the plugin of this name that was retired has not ended yet; reload again when "
+                                   "`plugin_retired` has been logged");
+            } else {
+                check_present(*present, section, made, changes, problems);
+            }
+        }
+        for (Plugin& plugin : plugins_) {
+            if (plugin.retired()) continue;
+            if (std::ranges::find(wanted, plugin.options.name, &PluginOptions::name) != wanted.end()) continue;
+            made.retired.push_back(&plugin);
+            changes.retired.push_back(plugin.options.name);
+        }
+        prepared_ = std::move(made);
+        if (problems.empty()) return changes;
+        drop_plugins();
+        return std::unexpected(std::move(problems));
+    }
+
+    void apply_plugins() override {
+        CHECK(prepared_);
+        const auto now = std::chrono::steady_clock::now();
+        for (Reset& reset : prepared_->reset) {
+            call_reload_apply(reset.plugin->loaded, std::move(reset.settings));
+            reset.plugin->options = std::move(reset.options);
+            // relaxed: seen with the command below.
+            reset.plugin->progress->reloads.fetch_add(1, std::memory_order_relaxed);
+        }
+        for (Reset& same : prepared_->same) same.plugin->options = std::move(same.options);
+        for (Plugin* const plugin : prepared_->retired) retire(*plugin, now);
+        for (Plugin& plugin : prepared_->added) {
+            auto progress = new_progress(plugin.loaded);
+            progress->descriptor = plugin.loaded.descriptor;
+            plugin.place = shared_->plugins.size();
+            plugin.progress = &shared_->plugins.push_back(std::move(progress));
+            plugin.since = now;
+            plugin.is_new = true;
+            plugins_.push_back(std::move(plugin));
+        }
+        prepared_.reset();
+        command(command_plugins);
+    }
+
+    void drop_plugins() override {
+        if (!prepared_) return;
+        for (const Reset& reset : prepared_->reset) call_reload_drop(reset.plugin->loaded, *reset.settings);
+        for (const Plugin& plugin : prepared_->added) unload(plugin.loaded);
+        prepared_.reset();
+    }
+
+    bool plugins_changing() const override {
+        return std::ranges::any_of(plugins_, [](const Plugin& plugin) { return plugin.is_new || plugin.retired(); });
+    }
+
+    std::vector<PluginNews> tend_plugins(const PluginPatience& patience) override {
+        CHECK(!prepared_);
+        std::vector<PluginNews> news;
+        const auto now = std::chrono::steady_clock::now();
+        bool commanded = false;
+        for (auto plugin = plugins_.begin(); plugin != plugins_.end();) {
+            if (plugin->is_new) tend_new(*plugin, now, patience, news);
+            if (plugin->retired()) commanded = tend_retired(*plugin, now, patience, news) || commanded;
+            commanded = std::exchange(plugin->command_wanted, false) || commanded;
+            if (plugin->phase() == PluginPhase::ended) {
+                plugin = plugins_.erase(plugin);
+            } else {
+                ++plugin;
+            }
+        }
+        if (commanded) command(command_plugins);
+        return news;
+    }
+
+    std::vector<PluginOptions> running_plugins() const override {
+        std::vector<PluginOptions> all;
+        for (const Plugin& plugin : plugins_) {
+            if (!plugin.retired()) all.push_back(plugin.options);
+        }
+        return all;
     }
 
     std::size_t take_log(const std::function<void(const LogRecord&)>& sink) override {
@@ -192,6 +292,220 @@ public:
 private:
     enum class Go : std::uint8_t { wait, run, end };
 
+    using Time = std::chrono::steady_clock::time_point;
+
+    /// A plugin that is to run or on its way out.
+    struct Plugin {
+        PluginOptions options;  // as they are in force
+        LoadedPlugin loaded;
+        std::size_t place = 0;  // in shared_->plugins
+        PluginProgress* progress = nullptr;
+        bool is_new = false;          // added while others run, and not ready yet
+        bool command_wanted = false;  // its phase has changed: the executors are to be told
+        Time since{};                 // when it was added, then when it was retired
+        Time phase_since{};           // when its phase last changed
+        bool quiet_before = false;    // the last look found it quiet on all executors; what they had seen by then:
+        std::vector<std::uint64_t> looks{};
+        std::vector<std::uint64_t> slices{};
+
+        // relaxed: this thread alone writes it.
+        [[nodiscard]] PluginPhase phase() const { return progress->phase.load(std::memory_order_relaxed); }
+        [[nodiscard]] bool retired() const { return phase() != PluginPhase::serving; }
+    };
+    struct Reset {
+        Plugin* plugin;
+        PluginOptions options;
+        std::unique_ptr<const umbel_settings> settings;
+    };
+    struct Prepared {
+        std::vector<Plugin> added;
+        std::vector<Reset> reset;
+        std::vector<Reset> same;  // only their places in the file may be others
+        std::vector<Plugin*> retired;
+    };
+
+    [[nodiscard]] std::unique_ptr<PluginProgress> new_progress(const LoadedPlugin& plugin) const {
+        auto progress = std::make_unique<PluginProgress>();
+        const std::size_t executors = shared_->ports.size();
+        progress->name = plugin.name;
+        progress->places = std::vector<PluginProgress::Place>(executors);
+        const bool everywhere = plugin.descriptor->main_placement == UMBEL_MAIN_EVERYWHERE;
+        progress->awaited.store(everywhere ? static_cast<int>(executors) : 1, std::memory_order_relaxed);
+        return progress;
+    }
+
+    Plugin* find(const std::string& name) {
+        const auto found =
+            std::ranges::find_if(plugins_, [&](const Plugin& plugin) { return plugin.options.name == name; });
+        return found == plugins_.end() ? nullptr : &*found;
+    }
+
+    static void unload(const LoadedPlugin& plugin) {
+        if (plugin.descriptor->unload != nullptr) plugin.descriptor->unload();
+    }
+
+    void load_new(const PluginOptions& section, Prepared& made, std::vector<std::string>& problems) {
+        if (shared_->plugins.size() + made.added.size() >= PluginList::capacity) {
+            problems.push_back(section.origin + ": plugin." + section.name + ": " +
+                               std::to_string(PluginList::capacity) +
+                               " plugins have been added since the daemon started, which is the most; restart it");
+            return;
+        }
+        Result<LoadedPlugin> loaded = open_plugin(section);
+        if (!loaded) {
+            problems.push_back(loaded.error().message);
+            return;
+        }
+        const umbel_actor_type& main = *loaded->descriptor->main;
+        if (const Result<void> done = call_load(*loaded, host_table()); !done) {
+            problems.push_back(done.error().message);
+            return;
+        }
+        if (main.memory_limit != 0 && !RegionSize::from(Bytes{main.memory_limit})) {
+            problems.push_back(section.origin + ": plugin." + section.name +
+                               ": its main actor's memory_limit is no power of two from 64 KiB to 4 GiB (an error of "
+                               "the plugin)");
+            unload(*loaded);
+            return;
+        }
+        register_plugin_code(reinterpret_cast<const void*>(loaded->descriptor->load));
+        made.added.push_back(Plugin{section, std::move(*loaded)});
+    }
+
+    static bool same_settings(const std::vector<PluginSetting>& left, const std::vector<PluginSetting>& right) {
+        const auto has = [](const std::vector<PluginSetting>& all, const PluginSetting& one) {
+            return std::ranges::any_of(
+                all, [&](const PluginSetting& other) { return other.key == one.key && other.value == one.value; });
+        };
+        return left.size() == right.size() &&
+               std::ranges::all_of(left, [&](const PluginSetting& setting) { return has(right, setting); });
+    }
+
+    void check_present(Plugin& plugin, const PluginOptions& section, Prepared& made, PluginChanges& changes,
+                       std::vector<std::string>& problems) {
+        if (plugin.options.path != section.path) {
+            changes.need_restart.push_back(
+                {section.name, "its path has changed; or take its section out, reload, and put it in again"});
+            return;
+        }
+        if (same_settings(plugin.options.settings, section.settings)) {
+            made.same.push_back({&plugin, section, nullptr});
+            return;
+        }
+        auto settings = check_new_settings(plugin.loaded, section);
+        if (!settings) {
+            problems.push_back(settings.error().message);
+            return;
+        }
+        if (plugin.loaded.descriptor->reload == nullptr) {
+            changes.need_restart.push_back({section.name, "it cannot take new settings while it runs"});
+            return;
+        }
+        if (const Result<void> checked = call_reload_check(plugin.loaded, **settings, section); !checked) {
+            problems.push_back(checked.error().message);
+            return;
+        }
+        changes.reset.push_back(section.name);
+        made.reset.push_back({&plugin, section, std::move(*settings)});
+    }
+
+    static void set_phase(Plugin& plugin, PluginPhase phase, Time now) {
+        // relaxed: seen with the command that follows.
+        plugin.progress->phase.store(phase, std::memory_order_relaxed);
+        plugin.phase_since = now;
+        plugin.command_wanted = true;
+    }
+
+    static void retire(Plugin& plugin, Time now) {
+        plugin.is_new = false;
+        plugin.since = now;
+        set_phase(plugin, PluginPhase::draining, now);
+    }
+
+    static void tend_new(Plugin& plugin, Time now, const PluginPatience& patience, std::vector<PluginNews>& news) {
+        PluginProgress& progress = *plugin.progress;
+        // acquire: the texts are seen. Pairs with the release in Executor::ready and main_has_ended.
+        const bool ready = progress.awaited.load(std::memory_order_acquire) <= 0;
+        const bool failed = progress.failed.load(std::memory_order_relaxed);
+        const bool late = now - plugin.since >= patience.start;
+        if (!ready && !failed && !late) return;
+        const std::scoped_lock lock(progress.mutex);
+        const Nanoseconds took = now - plugin.since;
+        if (failed) {
+            news.push_back({PluginNews::Kind::failed, plugin.options.name, progress.reason, took});
+        } else if (!ready) {
+            news.push_back(
+                {PluginNews::Kind::failed, plugin.options.name, "its main actor was not ready in time", took});
+        } else {
+            news.push_back({PluginNews::Kind::running, plugin.options.name, progress.announcement, took});
+            plugin.is_new = false;
+            return;
+        }
+        retire(plugin, now);
+    }
+
+    // Nothing of the plugin runs, and nothing has run between two looks of every executor: then no mail is under way either,
+    // or it would have been delivered between the two and have made somebody run.
+    static bool has_drained(Plugin& plugin) {
+        const std::vector<PluginProgress::Place>& places = plugin.progress->places;
+        std::vector<std::uint64_t> looks;
+        std::vector<std::uint64_t> slices;
+        for (const PluginProgress::Place& place : places) {
+            // acquire: pairs with the release in Executor::look_for_work.
+            looks.push_back(place.looks.load(std::memory_order_acquire));
+            slices.push_back(place.slices.load(std::memory_order_relaxed));
+            if (looks.back() == 0 || !place.quiet.load(std::memory_order_relaxed)) {
+                plugin.quiet_before = false;
+                return false;
+            }
+        }
+        if (!plugin.quiet_before || slices != plugin.slices) {
+            plugin.quiet_before = true;
+            plugin.looks = std::move(looks);
+            plugin.slices = std::move(slices);
+            return false;
+        }
+        for (std::size_t i = 0; i < looks.size(); ++i) {
+            if (looks[i] < plugin.looks[i] + 2) return false;
+        }
+        return true;
+    }
+
+    /// Returns whether executors are to be told.
+    bool tend_retired(Plugin& plugin, Time now, const PluginPatience& patience, std::vector<PluginNews>& news) {
+        const Nanoseconds took = now - plugin.since;
+        switch (plugin.phase()) {
+            case PluginPhase::draining:
+                if (has_drained(plugin)) {
+                    set_phase(plugin, PluginPhase::ending, now);
+                } else if (took >= patience.drain) {
+                    news.push_back({PluginNews::Kind::cancelled, plugin.options.name, "", took});
+                    set_phase(plugin, PluginPhase::cancelling, now);
+                    plugin.quiet_before = false;
+                }
+                break;
+            case PluginPhase::cancelling:
+                if (has_drained(plugin) || now - plugin.phase_since >= patience.cancel) {
+                    set_phase(plugin, PluginPhase::ending, now);
+                }
+                break;
+            case PluginPhase::ending:
+                for (const PluginProgress::Place& place : plugin.progress->places) {
+                    // acquire: what its actors did has happened. Pairs with the release in Executor::evict_some.
+                    if (!place.gone.load(std::memory_order_acquire)) return false;
+                }
+                unload(plugin.loaded);
+                shared_->forget_types(plugin.place);
+                news.push_back({PluginNews::Kind::gone, plugin.options.name, "", took});
+                set_phase(plugin, PluginPhase::ended, now);
+                break;
+            case PluginPhase::serving:
+            case PluginPhase::ended:
+                break;
+        }
+        return plugin.command_wanted;
+    }
+
     void command(std::uint32_t bits) {
         for (const auto& port : shared_->ports) port->command(bits);
     }
@@ -235,12 +549,12 @@ private:
             options_.executors.cpus.empty() ? -1 : options_.executors.cpus[i % options_.executors.cpus.size()];
         executor = std::make_unique<Executor>(*shared_, static_cast<ExecutorIndex>(i), std::move(*ring));
         executor->announce(cpu);
-        for (std::size_t plugin = 0; plugin < plugins_.size(); ++plugin) {
-            const umbel_plugin& descriptor = *plugins_[plugin].descriptor;
+        for (const Plugin& plugin : plugins_) {
+            const umbel_plugin& descriptor = *plugin.loaded.descriptor;
             if (descriptor.main_placement != UMBEL_MAIN_EVERYWHERE && i != 0) continue;
-            if (executor->spawn_main(*descriptor.main, plugin)) continue;
+            if (executor->spawn_main(*descriptor.main, plugin.place)) continue;
             return fail(ErrorClass::configuration,
-                        std::string("plugin ") + plugins_[plugin].name +
+                        std::string("plugin ") + plugin.loaded.name +
                             ": its main actor cannot be spawned: its memory_limit is no power of two from 64 KiB to "
                             "4 GiB, or actors.max is smaller than the number of main actors");
         }
@@ -248,7 +562,9 @@ private:
     }
 
     const Options options_;
-    std::vector<LoadedPlugin> plugins_;
+    std::list<Plugin> plugins_;
+    std::size_t initial_ = 0;  // the first so many of shared_->plugins were there from the start
+    std::optional<Prepared> prepared_;
     std::unique_ptr<Shared> shared_;
     std::vector<std::thread> threads_;
     std::mutex go_mutex_;

@@ -13,10 +13,29 @@
 //   (*runtime)->cancel_operations();            // what is still in flight ends as cancelled
 //   (*runtime)->stop();                         // executors end; plugins' unload
 //
+// Plugins may be added, retired and given new settings between start() and begin_drain(). The control thread describes all
+// plugins as they are to be, and all of it is done or none:
+//
+//   auto changes = (*runtime)->prepare_plugins(wanted);   // new ones are loaded, new settings checked; nobody sees it yet
+//   (*runtime)->apply_plugins();   or   (*runtime)->drop_plugins();
+//   for (news : (*runtime)->tend_plugins(patience)) …     // now and then, while plugins_changing(): what has become of it
+//
+//   a plugin     starting ──each main is ready──▶ running ──retired──▶ draining ──nothing is in flight──▶ ending ──▶ gone
+//                   │ └──retired──────────────────────────────────────▲ │                                 ▲ │
+//                   └──a main fails, or patience.start is over────────┘ └──patience.drain is over──▶ cancelling
+//
+//   draining     its accepts and DRAINS operations have ended, its mains have UMBEL_MESSAGE_DRAIN, umbel_draining() holds
+//   cancelling   everything it has in flight is cancelled; for patience.cancel at most
+//   ending       its remaining actors end: a handler between two messages by its `stop`, others are abandoned
+//   gone         no actor of it is left, `unload` has been called; its name may be added again. The library stays mapped
+//                (dlclose lies): the same file is loaded again in the same globals.
+// Actors of other plugins notice nothing of it.
+//
 // Not here.  Signals, logs, exit codes: daemon/. Parsing: config/.
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -40,6 +59,39 @@ enum class RuntimeState : std::uint8_t {
     stopped,   // No thread is left.
 };
 
+/// What prepare_plugins() found to do: names of plugins, in the order of the config.
+struct PluginChanges {
+    std::vector<std::string> added;
+    std::vector<std::string> retired;
+    std::vector<std::string> reset;  // they get new settings
+    struct Restart {
+        std::string plugin;
+        std::string why;
+    };
+    std::vector<Restart> need_restart;  // they are wanted otherwise, but go on as they are
+};
+
+/// What has become of a plugin that was added or retired.
+struct PluginNews {
+    enum class Kind : std::uint8_t {
+        running,    // each of its mains is ready
+        failed,     // a main failed, or was not ready in time: it is being retired
+        cancelled,  // its drain took too long: what is in flight is cancelled
+        gone,
+    };
+    Kind kind = Kind::gone;
+    std::string plugin;
+    std::string text;     // running: what it announced; failed: why
+    Nanoseconds took{0};  // since it was added or retired
+};
+
+/// How long plugins that come and go may take.
+struct PluginPatience {
+    Nanoseconds start = std::chrono::seconds(30);
+    Nanoseconds drain = std::chrono::seconds(10);
+    Nanoseconds cancel = std::chrono::seconds(1);
+};
+
 class Runtime {
 public:
     /// Opens the plugins, checks their descriptors and settings, calls their `load`.
@@ -60,6 +112,24 @@ public:
     [[nodiscard]] virtual Error failure() const = 0;
     /// What the plugins announced when they were ready: {plugin, text}, in the order of the config.
     [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> announcements() const = 0;
+
+    // ---- Plugins that come, change and go, in state `ready`.
+
+    /// Loads who is new among `wanted`, and asks each plugin whose settings have changed whether it can apply them. Plugins
+    /// that are not in `wanted` are to be retired. Runs code of plugins, that of new ones for the first time: preflight it.
+    /// Errors: one line for each problem, as load(); nothing has happened then. Otherwise apply or drop must follow.
+    [[nodiscard]] virtual std::expected<PluginChanges, std::vector<std::string>> prepare_plugins(
+        std::vector<PluginOptions> wanted) = 0;
+    /// What was prepared becomes true: mains of new plugins are spawned, settings count, others begin to drain.
+    virtual void apply_plugins() = 0;
+    /// What was prepared is forgotten.
+    virtual void drop_plugins() = 0;
+    /// Some plugin is starting after start(), or on its way out.
+    [[nodiscard]] virtual bool plugins_changing() const = 0;
+    /// Takes those a step further, and says what has happened since the last call.
+    [[nodiscard]] virtual std::vector<PluginNews> tend_plugins(const PluginPatience& patience) = 0;
+    /// The plugins that are to run, as they run: their settings are those in force.
+    [[nodiscard]] virtual std::vector<PluginOptions> running_plugins() const = 0;
 
     /// Begins the end: accepts stop, operations that only wait for work (DRAINS) are cancelled.
     virtual void begin_drain() = 0;

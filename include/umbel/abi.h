@@ -38,6 +38,8 @@ extern "C" {
 #define UMBEL_CHAIN_MAX 16u       /* operations of one chain */
 #define UMBEL_BUFFER_MAX 2097152u /* bytes of one buffer: the largest size class of the I/O heap */
 #define UMBEL_NAME_MAX 63u        /* bytes of a registered name */
+#define UMBEL_VECTOR_MAX 16u      /* pieces of one READV, WRITEV or SENDMSG */
+#define UMBEL_DESCRIPTORS_MAX 24u /* descriptors passed with one SENDMSG, taken by one RECVMSG */
 #define UMBEL_LOG_TEXT_MAX 800u   /* bytes of a log line's text that are kept */
 #define UMBEL_EVENT_NAME_MAX 63u  /* bytes of a log event's name */
 #define UMBEL_FIELDS_MAX 24u      /* fields of one log event */
@@ -152,7 +154,36 @@ enum {
                                ended. The victim ends with -ECANCELED or, if it was faster, its own result. */
     UMBEL_OP_CANCEL_FD = 18, /* fd: all of this actor's operations on it. Result: how many were asked to end. */
     UMBEL_OP_CANCEL_ALL = 19, /* all of this actor's other operations. Result: as CANCEL_FD. */
-    UMBEL_OP_COUNT
+    UMBEL_OP_SENDMSG = 20, /* fd; slices: the first is the address to send to (struct sockaddr; empty: none), the second
+                              the descriptors to pass (int32_t each, at most UMBEL_DESCRIPTORS_MAX; empty: none), the
+                              rest is data; no slices at all: none of these. `buffer`: `length` buffers (an array), which
+                              follow the data; `offset`: bytes of the first of them that are not sent. arg: MSG_… flags
+                              (MSG_NOSIGNAL is added; without descriptors MSG_WAITALL too, as SEND). The descriptors are
+                              duplicated at submission: the sender may close its own at once. UMBEL_OP_KEEP: a vector. */
+    UMBEL_OP_RECVMSG = 21, /* fd; length: bytes of payload; arg: MSG_… flags (MSG_CMSG_CLOEXEC is added); arg2: how many
+                              descriptors are welcome, 0 … UMBEL_DESCRIPTORS_MAX; those beyond are closed (MSG_CTRUNC).
+                              A fresh buffer holds an umbel_datagram, then the payload; or `into` (both, one behind the
+                              other). Result: the payload's bytes. Descriptors that came are owned by the actor. */
+    UMBEL_OP_SPLICE = 22, /* from fd to arg, one of them a pipe; length: at most so many bytes; arg2: SPLICE_F_… and
+                              UMBEL_SPLICE_OFFSET_OUT; offset: in the file that is read (with UMBEL_SPLICE_OFFSET_OUT:
+                              written), or UMBEL_AT_POSITION. Waits on a thread of the kernel's, unless
+                              SPLICE_F_NONBLOCK (then -EAGAIN). Result: bytes moved, 0 at the end. */
+    UMBEL_OP_READV = 23, /* fd; offset or UMBEL_AT_POSITION; into 1 … UMBEL_VECTOR_MAX pieces, filled in order. Either
+                              slices: one with `data` null is a fresh buffer of `size` bytes, any other memory of the
+                              actor that the bytes are copied to when the completion is received; or `buffer`: `length`
+                              buffers (an array), filled up to their capacity. Brings a vector of all pieces (those of
+                              the actor's memory are empty in it; none if all are). Result: bytes in all. */
+    UMBEL_OP_WRITEV = 24,    /* fd; data, then `buffer`: `length` buffers (an array); offset or UMBEL_AT_POSITION.
+                              UMBEL_OP_KEEP: a vector of the buffers. */
+    UMBEL_OP_FALLOCATE = 25, /* fd; arg: FALLOC_FL_… mode; offset; bytes: length + arg2 * 2^32 */
+    UMBEL_OP_FTRUNCATE = 26, /* fd; offset: the new size. Linux 6.9; before: UMBEL_E_UNSUPPORTED. */
+    UMBEL_OP_UNLINKAT = 27,  /* fd: directory or UMBEL_CWD; data: path; arg: 0 or AT_REMOVEDIR */
+    UMBEL_OP_RENAMEAT2 = 28, /* fd, arg: old and new directory (or UMBEL_CWD); two slices: old and new path; arg2:
+                                 RENAME_… flags */
+    UMBEL_OP_MKDIRAT = 29,   /* fd: directory or UMBEL_CWD; data: path; arg2: mode */
+    UMBEL_OP_LINKAT = 30,    /* fd, arg, two slices: as RENAMEAT2; arg2: AT_SYMLINK_FOLLOW or AT_EMPTY_PATH */
+    UMBEL_OP_SYMLINKAT = 31, /* fd: directory or UMBEL_CWD; two slices: what it points to, and its own path */
+    UMBEL_OP_COUNT           /* this and above: UMBEL_E_UNSUPPORTED, as what the kernel lacks */
 };
 
 enum {
@@ -161,6 +192,8 @@ enum {
     UMBEL_OP_DETACHED = 4, /* no completion is wanted: its result is dropped, what it brings is freed */
     UMBEL_OP_KEEP = 8      /* send, write: the buffer comes back with the completion instead of being freed by it */
 };
+
+enum { UMBEL_SPLICE_OFFSET_OUT = 0x10000 }; /* SPLICE: `offset` is in the file that is written */
 
 #define UMBEL_CWD (-100)                 /* the current directory, as AT_FDCWD */
 #define UMBEL_AT_POSITION (~UINT64_C(0)) /* read or write at the file's own position */
@@ -179,6 +212,25 @@ typedef struct umbel_operation {
     void* into;           /* must stay valid until the completion has been received; not of a stream */
     umbel_buffer* buffer; /* emptied on success: the operation has it now; not of a stream, once in a chain */
 } umbel_operation;
+
+/* What a RECVMSG puts at the beginning of its buffer. */
+typedef struct umbel_datagram {
+    uint32_t payload_offset; /* bytes from the beginning of this structure */
+    uint32_t payload_size;
+    uint32_t flags;        /* MSG_TRUNC: the datagram was longer; MSG_CTRUNC: descriptors were lost; MSG_EOR … */
+    uint32_t address_size; /* 0: none, as of a connected stream */
+    uint32_t descriptor_count;
+    uint32_t reserved[3];
+    uint8_t address[128];                       /* the sender's struct sockaddr */
+    int32_t descriptors[UMBEL_DESCRIPTORS_MAX]; /* owned by the actor: closed when it ends, if not before */
+} umbel_datagram;
+
+/* A vector is a small buffer that holds an array of buffers: `data` is an umbel_buffer[], `size` the array's bytes. Take
+ * a buffer by copying it out and emptying its place ({0}). Releasing the vector releases those that are still in it. */
+static inline umbel_buffer* umbel_vector(const umbel_buffer* vector) { return (umbel_buffer*)(void*)vector->data; }
+static inline uint32_t umbel_vector_size(const umbel_buffer* vector) {
+    return vector->size / (uint32_t)sizeof(umbel_buffer);
+}
 
 /* ---- Actor types ------------------------------------------------------------------------------------------------- */
 
@@ -292,6 +344,14 @@ extern UMBEL_EXPORT const umbel_plugin umbel_plugin_descriptor;
     .host_size = sizeof(umbel_host), .operation_size = sizeof(umbel_operation), .message_size = sizeof(umbel_message), \
     .actor_type_size = sizeof(umbel_actor_type), .setting_size = sizeof(umbel_setting)
 
+/* How a process ended: umbel_exit_of. */
+typedef struct umbel_process_status {
+    int32_t code;   /* CLD_EXITED, CLD_KILLED or CLD_DUMPED */
+    int32_t status; /* the exit status, or the signal */
+    int32_t pid;
+    uint32_t user;
+} umbel_process_status;
+
 /* ---- What the runtime offers --------------------------------------------------------------------------------------- */
 
 enum { UMBEL_LOG_TRACE = 0, UMBEL_LOG_DEBUG = 1, UMBEL_LOG_INFO = 2, UMBEL_LOG_WARNING = 3, UMBEL_LOG_ERROR = 4 };
@@ -355,6 +415,13 @@ struct umbel_host {
     void (*block_release)(umbel_block*);
     int (*log_enabled)(const umbel_self*, int);
     int (*log_event)(umbel_self*, int, const char*, const char*, size_t, const umbel_field*, uint32_t);
+    int (*make_pipe)(umbel_self*, int, int*);
+    int (*open_watcher)(umbel_self*);
+    int (*add_watch)(umbel_self*, int, int, uint32_t);
+    int (*remove_watch)(umbel_self*, int, int);
+    int (*open_process)(umbel_self*, int32_t);
+    int (*process_status)(umbel_self*, int, umbel_process_status*);
+    int (*open_signals)(umbel_self*, const int*, uint32_t);
 };
 
 /* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
@@ -428,6 +495,45 @@ static inline int umbel_set_socket_option(umbel_self* self, int fd, int level, i
 }
 static inline int umbel_local_address(umbel_self* self, int fd, void* address, uint32_t* size) {
     return self->host->local_address(self, fd, address, size);
+}
+
+/* pipe2(2): ends[0] is read, ends[1] is written; both are the actor's. flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is added).
+ * Without O_NONBLOCK reads wait for data, and splices for data or room. 0 or -errno. [actor] */
+static inline int umbel_make_pipe(umbel_self* self, int flags, int* ends) {
+    return self->host->make_pipe(self, flags, ends);
+}
+
+/* A descriptor of the actor's from which changes of files are read, as struct inotify_event (READ with
+ * UMBEL_AT_POSITION; give it 4 KiB, at least 272 B). -errno. [actor] */
+static inline int umbel_open_watcher(umbel_self* self) { return self->host->open_watcher(self); }
+
+/* Watches what `path_fd` refers to (open it with OPENAT2 and O_PATH: that waits for the disk, this does not; close it
+ * afterwards). mask: IN_…; IN_DONT_FOLLOW belongs to the open, as O_NOFOLLOW. Returns the watch's number (inotify_event.wd)
+ * or -errno; -ENOSPC: fs.inotify.max_user_watches is reached. [actor] */
+static inline int umbel_add_watch(umbel_self* self, int watcher, int path_fd, uint32_t mask) {
+    return self->host->add_watch(self, watcher, path_fd, mask);
+}
+/* Ends a watch; an event IN_IGNORED follows. 0 or -errno. [actor] */
+static inline int umbel_remove_watch(umbel_self* self, int watcher, int watch) {
+    return self->host->remove_watch(self, watcher, watch);
+}
+
+/* A descriptor of the actor's that stands for a process (pidfd_open): POLL with POLLIN ends when the process has.
+ * -errno; -ESRCH: there is none. [actor] */
+static inline int umbel_open_process(umbel_self* self, int32_t pid) { return self->host->open_process(self, pid); }
+
+/* How the process behind such a descriptor ended, if it is a child of the daemon's; its entry in the process table is
+ * given up by that. 1; 0: it runs still; -errno, -ECHILD: it is not a child, or was asked before. [actor] Never waits. */
+static inline int umbel_exit_of(umbel_self* self, int process, umbel_process_status* out) {
+    return self->host->process_status(self, process, out);
+}
+
+/* A descriptor of the actor's from which these signals are read, as struct signalfd_siginfo (READ with UMBEL_AT_POSITION
+ * and a length of 128 or more). Offered: SIGUSR1, SIGUSR2, SIGCHLD, SIGWINCH, SIGRTMIN+1 … SIGRTMAX. What was sent before
+ * is not seen. -errno; UMBEL_E_INVALID: another signal; -EBUSY: one is claimed by a descriptor that is open still;
+ * UMBEL_E_UNSUPPORTED: this process does not block it, and would die by it. [actor] */
+static inline int umbel_open_signals(umbel_self* self, const int* signals, uint32_t count) {
+    return self->host->open_signals(self, signals, count);
 }
 
 /* Lets the others run first. [actor] Waits. */

@@ -5,7 +5,7 @@
 // Not here.  What each does in detail: abi.h, at UMBEL_OP_….
 #pragma once
 
-#include "umbel/types.h"
+#include "umbel/results.h"
 
 // Each plugin has its own copy of everything here: nothing of it is exported.
 #pragma GCC visibility push(hidden)
@@ -36,29 +36,19 @@ struct operation {
         return *this;
     }
     operation& data(std::string_view text) { return data(std::as_bytes(std::span(text))); }
+    /// Slices that are too many to be kept here stay where they are until the operation has been submitted.
+    operation& data(std::span<const umbel_slice> elsewhere) {
+        raw.slices = elsewhere.data();
+        raw.slice_count = static_cast<std::uint32_t>(elsewhere.size());
+        return *this;
+    }
+    /// Fills in where the slices are. Afterwards it must not be moved before it is submitted.
+    void settle() {
+        if (raw.slices == nullptr) raw.slices = slices.data();
+    }
 };
 
 constexpr std::uint64_t at_position = UMBEL_AT_POSITION;
-
-/// An IPv4, IPv6 or other socket address.
-struct endpoint {
-    sockaddr_storage storage{};
-    socklen_t size = 0;
-
-    [[nodiscard]] std::span<const std::byte> bytes() const {
-        return {reinterpret_cast<const std::byte*>(&storage), size};
-    }
-    [[nodiscard]] int domain() const { return storage.ss_family; }
-    [[nodiscard]] std::uint16_t port() const {
-        const auto* v4 = reinterpret_cast<const sockaddr_in*>(&storage);
-        const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&storage);
-        return ntohs(domain() == AF_INET6 ? v6->sin6_port : v4->sin_port);
-    }
-    /// "127.0.0.1:80" or "[::1]:80" in; nullopt if it is neither.
-    [[nodiscard]] static std::optional<endpoint> parse(std::string_view text);
-    /// The same out again.
-    [[nodiscard]] std::string text() const;
-};
 
 namespace op {
 
@@ -112,7 +102,113 @@ inline operation<std::size_t> write(const file& to, buffer& bytes, std::uint64_t
     write.raw.buffer = bytes.raw();
     return write;
 }
+/// Reads into several pieces, filled in order: fresh buffers and memory of the actor.
+inline operation<buffers> read_pieces(const file& from, std::span<const piece> pieces,
+                                      std::uint64_t offset = at_position, op_options options = {}) {
+    operation<buffers> read{UMBEL_OP_READV, from.fd(), options};
+    read.raw.offset = offset;
+    read.data(std::span<const umbel_slice>(static_cast<const umbel_slice*>(pieces.data()), pieces.size()));
+    return read;
+}
+/// Writes several buffers without a copy, behind a copy of `head`; the list is empty afterwards.
+inline operation<std::size_t> write(const file& to, std::span<const std::byte> head, buffer_list& bytes,
+                                    std::uint64_t offset = at_position, op_options options = {}) {
+    operation<std::size_t> write{UMBEL_OP_WRITEV, to.fd(), options};
+    write.raw.offset = offset;
+    write.raw.buffer = bytes.raw();
+    write.raw.length = bytes.size();
+    if (!head.empty()) write.data(head);
+    return write;
+}
+inline operation<std::size_t> write(const file& to, buffer_list& bytes, std::uint64_t offset = at_position,
+                                    op_options options = {}) {
+    return write(to, std::span<const std::byte>(), bytes, offset, options);
+}
 inline operation<void> sync(const file& of, op_options options = {}) { return {UMBEL_OP_FSYNC, of.fd(), options}; }
+/// fdatasync: the bytes, and of what is known about the file only what is needed to read them.
+inline operation<void> data_sync(const file& of, op_options options = {}) {
+    operation<void> sync{UMBEL_OP_FSYNC, of.fd(), options};
+    sync.raw.arg = 1;
+    return sync;
+}
+/// fallocate; mode: FALLOC_FL_….
+inline operation<void> allocate(const file& of, std::uint64_t offset, std::uint64_t length, int mode = 0,
+                                op_options options = {}) {
+    operation<void> allocate{UMBEL_OP_FALLOCATE, of.fd(), options};
+    allocate.raw.offset = offset;
+    allocate.raw.length = static_cast<std::uint32_t>(length);
+    allocate.raw.arg2 = static_cast<std::uint32_t>(length >> 32);
+    allocate.raw.arg = static_cast<std::uint32_t>(mode);
+    return allocate;
+}
+/// ftruncate. Linux 6.9; before: UMBEL_E_UNSUPPORTED.
+inline operation<void> resize(const file& of, std::uint64_t size, op_options options = {}) {
+    operation<void> resize{UMBEL_OP_FTRUNCATE, of.fd(), options};
+    resize.raw.offset = size;
+    return resize;
+}
+/// Moves up to `length` bytes from one descriptor to another, one of them a pipe; gives how many, 0 at the end.
+/// offset: in the file `from`.  flags: SPLICE_F_…; without SPLICE_F_NONBLOCK it waits, on a thread of the kernel's.
+template <class From, class To>
+operation<std::size_t> splice(const descriptor<From>& from, const descriptor<To>& to, std::size_t length,
+                              std::uint64_t offset = at_position, unsigned flags = 0, op_options options = {}) {
+    operation<std::size_t> splice{UMBEL_OP_SPLICE, from.fd(), options};
+    splice.raw.arg = static_cast<std::uint32_t>(to.fd());
+    splice.raw.arg2 = flags;
+    splice.raw.length = static_cast<std::uint32_t>(length);
+    splice.raw.offset = offset;
+    return splice;
+}
+/// The same out of a pipe, to `offset` in the file `to`.
+inline operation<std::size_t> splice_at(const file& from, const file& to, std::uint64_t offset, std::size_t length,
+                                        unsigned flags = 0, op_options options = {}) {
+    return splice(from, to, length, offset, flags | UMBEL_SPLICE_OFFSET_OUT, options);
+}
+
+/// Removes a name; flags: AT_REMOVEDIR for a directory, which must be empty.
+inline operation<void> unlink(std::string_view path, int directory = UMBEL_CWD, int flags = 0,
+                              op_options options = {}) {
+    operation<void> unlink{UMBEL_OP_UNLINKAT, directory, options};
+    unlink.raw.arg = static_cast<std::uint32_t>(flags);
+    unlink.data(path);
+    return unlink;
+}
+inline operation<void> make_directory(std::string_view path, std::uint32_t mode = 0777, int directory = UMBEL_CWD,
+                                      op_options options = {}) {
+    operation<void> make{UMBEL_OP_MKDIRAT, directory, options};
+    make.raw.arg2 = mode;
+    make.data(path);
+    return make;
+}
+/// The directories that two paths are relative to.
+struct directories {
+    int from = UMBEL_CWD;
+    int to = UMBEL_CWD;
+};
+/// flags: RENAME_….
+inline operation<void> rename(std::string_view from, std::string_view to, directories in = {}, unsigned flags = 0,
+                              op_options options = {}) {
+    operation<void> rename{UMBEL_OP_RENAMEAT2, in.from, options};
+    rename.raw.arg = static_cast<std::uint32_t>(in.to);
+    rename.raw.arg2 = flags;
+    rename.data(from).data(to);
+    return rename;
+}
+/// A further name of a file; flags: AT_SYMLINK_FOLLOW, AT_EMPTY_PATH.
+inline operation<void> link(std::string_view from, std::string_view to, directories in = {}, int flags = 0,
+                            op_options options = {}) {
+    operation<void> link{UMBEL_OP_LINKAT, in.from, options};
+    link.raw.arg = static_cast<std::uint32_t>(in.to);
+    link.raw.arg2 = static_cast<std::uint32_t>(flags);
+    link.data(from).data(to);
+    return link;
+}
+inline operation<void> symlink(std::string_view target, std::string_view path, int directory = UMBEL_CWD,
+                               op_options options = {}) {
+    operation<void> symlink{UMBEL_OP_SYMLINKAT, directory, options};
+    symlink.data(target).data(path);
+    return symlink;
+}
 
 /// What `path` (relative to `directory`) is; flags: AT_….
 inline operation<file_status> status(std::string_view path, int directory = UMBEL_CWD, int flags = 0,
@@ -186,6 +282,52 @@ inline operation<std::size_t> send(const socket& to, buffer& bytes, op_options o
     send.raw.buffer = bytes.raw();
     return send;
 }
+/// What a message has besides its bytes.
+struct message_parts {
+    const endpoint* to = nullptr;        // Null: the socket's peer.
+    std::span<const int> descriptors{};  // Passed over a unix socket; duplicated: may be closed after submission.
+    int flags = 0;                       // MSG_….
+};
+/// Sends a copy of `bytes` as one message: a datagram, or bytes with descriptors.
+inline operation<std::size_t> send_message(const socket& via, std::span<const std::byte> bytes,
+                                           const message_parts& parts = {}, op_options options = {}) {
+    operation<std::size_t> send{UMBEL_OP_SENDMSG, via.fd(), options};
+    send.raw.arg = static_cast<std::uint32_t>(parts.flags);
+    send.data(parts.to != nullptr ? parts.to->bytes() : std::span<const std::byte>());
+    send.data(std::as_bytes(parts.descriptors));
+    send.data(bytes);
+    return send;
+}
+/// Sends a copy of `head` and then several buffers without a copy; the list is empty afterwards.
+inline operation<std::size_t> send_message(const socket& via, std::span<const std::byte> head, buffer_list& bytes,
+                                           const message_parts& parts = {}, op_options options = {}) {
+    operation<std::size_t> send = send_message(via, head, parts, options);
+    send.raw.buffer = bytes.raw();
+    send.raw.length = bytes.size();
+    return send;
+}
+/// Sends the payload of a datagram on without a copy, or back; the datagram is gone afterwards.
+inline operation<std::size_t> send_message(const socket& via, datagram& received, const message_parts& parts = {},
+                                           op_options options = {}) {
+    operation<std::size_t> send = send_message(via, std::span<const std::byte>(), parts, options);
+    send.raw.offset = received.payload_offset();
+    send.raw.buffer = received.raw();
+    send.raw.length = 1;
+    return send;
+}
+inline operation<std::size_t> send_to(const socket& via, const endpoint& to, std::span<const std::byte> bytes,
+                                      op_options options = {}) {
+    return send_message(via, bytes, {.to = &to}, options);
+}
+/// Receives one message of up to `length` bytes, with its sender and up to `descriptors` descriptors.
+inline operation<datagram> receive_message(const socket& from, std::size_t length, std::uint32_t descriptors = 0,
+                                           op_options options = {}, int flags = 0) {
+    operation<datagram> receive{UMBEL_OP_RECVMSG, from.fd(), options};
+    receive.raw.length = static_cast<std::uint32_t>(length);
+    receive.raw.arg = static_cast<std::uint32_t>(flags);
+    receive.raw.arg2 = descriptors;
+    return receive;
+}
 inline operation<void> shutdown(const socket& peer, int how, op_options options = {}) {
     operation<void> shutdown{UMBEL_OP_SHUTDOWN, peer.fd(), options};
     shutdown.raw.arg = static_cast<std::uint32_t>(how);
@@ -195,6 +337,26 @@ inline operation<void> shutdown(const socket& peer, int how, op_options options 
 inline operation<std::size_t> poll(int fd, int events, op_options options = {}) {
     operation<std::size_t> poll{UMBEL_OP_POLL, fd, options};
     poll.raw.arg = static_cast<std::uint32_t>(events);
+    return poll;
+}
+/// Waits for changes of the files that are watched; room: bytes for events, at least 272.
+inline operation<file_events> events(const watcher& of, std::size_t room = 4096, op_options options = {}) {
+    operation<file_events> read{UMBEL_OP_READ, of.fd(), options};
+    read.raw.length = static_cast<std::uint32_t>(room);
+    read.raw.offset = at_position;
+    return read;
+}
+/// Waits for the next of the signals claimed.
+inline operation<signal_info> next_signal(const signals& of, op_options options = {}) {
+    operation<signal_info> read{UMBEL_OP_READ, of.fd(), options};
+    read.raw.length = sizeof(signalfd_siginfo);
+    read.raw.offset = at_position;
+    return read;
+}
+/// Waits for the end of a process.
+inline operation<void> end_of(const process& awaited, op_options options = {}) {
+    operation<void> poll{UMBEL_OP_POLL, awaited.fd(), options};
+    poll.raw.arg = POLLIN;
     return poll;
 }
 inline operation<void> timeout(nanoseconds after, op_options options = {}) {

@@ -148,7 +148,7 @@ public:
     template <class T>
     pending<T> submit(operation<T> operation) {
         umbel_pending id = 0;
-        operation.raw.slices = operation.slices.data();
+        operation.settle();
         const int status = umbel_submit(raw_, &operation.raw, 1, &id);
         return {raw_, id, status};
     }
@@ -157,7 +157,7 @@ public:
     stream<T> submit_many(operation<T> operation) {
         umbel_pending id = 0;
         operation.raw.flags |= UMBEL_OP_MULTI;
-        operation.raw.slices = operation.slices.data();
+        operation.settle();
         const int status = umbel_submit(raw_, &operation.raw, 1, &id);
         return {raw_, id, status};
     }
@@ -165,7 +165,7 @@ public:
     template <class... T>
     std::tuple<pending<T>...> chain(operation<T>... operations) {
         static_assert(sizeof...(T) <= UMBEL_CHAIN_MAX);
-        ((operations.raw.slices = operations.slices.data()), ...);
+        (operations.settle(), ...);
         std::array<umbel_operation, sizeof...(T)> raw{operations.raw...};
         std::array<umbel_pending, sizeof...(T)> ids{};
         const int status = umbel_submit(raw_, raw.data(), static_cast<std::uint32_t>(raw.size()), ids.data());
@@ -198,7 +198,44 @@ public:
                                op_options options = {}) {
         return submit(op::write(to, bytes, offset, options));
     }
+    pending<buffers> read_pieces(const file& from, std::span<const piece> pieces, std::uint64_t offset = at_position,
+                                 op_options options = {}) {
+        return submit(op::read_pieces(from, pieces, offset, options));
+    }
+    pending<std::size_t> write(const file& to, buffer_list&& bytes, std::uint64_t offset = at_position,
+                               op_options options = {}) {
+        return submit(op::write(to, bytes, offset, options));
+    }
     pending<void> sync(const file& of, op_options options = {}) { return submit(op::sync(of, options)); }
+    pending<void> data_sync(const file& of, op_options options = {}) { return submit(op::data_sync(of, options)); }
+    pending<void> allocate(const file& of, std::uint64_t offset, std::uint64_t length, int mode = 0) {
+        return submit(op::allocate(of, offset, length, mode));
+    }
+    pending<void> resize(const file& of, std::uint64_t size) { return submit(op::resize(of, size)); }
+    template <class From, class To>
+    pending<std::size_t> splice(const descriptor<From>& from, const descriptor<To>& to, std::size_t length,
+                                std::uint64_t offset = at_position, unsigned flags = 0, op_options options = {}) {
+        return submit(op::splice(from, to, length, offset, flags, options));
+    }
+    pending<std::size_t> splice_at(const file& from, const file& to, std::uint64_t offset, std::size_t length,
+                                   unsigned flags = 0, op_options options = {}) {
+        return submit(op::splice_at(from, to, offset, length, flags, options));
+    }
+    pending<void> unlink(std::string_view path, int directory = UMBEL_CWD, int flags = 0) {
+        return submit(op::unlink(path, directory, flags));
+    }
+    pending<void> make_directory(std::string_view path, std::uint32_t mode = 0777, int directory = UMBEL_CWD) {
+        return submit(op::make_directory(path, mode, directory));
+    }
+    pending<void> rename(std::string_view from, std::string_view to, op::directories in = {}, unsigned flags = 0) {
+        return submit(op::rename(from, to, in, flags));
+    }
+    pending<void> link(std::string_view from, std::string_view to, op::directories in = {}, int flags = 0) {
+        return submit(op::link(from, to, in, flags));
+    }
+    pending<void> symlink(std::string_view target, std::string_view path, int directory = UMBEL_CWD) {
+        return submit(op::symlink(target, path, directory));
+    }
     pending<file_status> status(std::string_view path, int directory = UMBEL_CWD, int flags = 0,
                                 op_options options = {}) {
         return submit(op::status(path, directory, flags, options));
@@ -236,6 +273,35 @@ public:
     }
     pending<std::size_t> send(const socket& to, buffer&& bytes, op_options options = {}) {
         return submit(op::send(to, bytes, options));
+    }
+    pending<std::size_t> send_message(const socket& via, std::span<const std::byte> bytes,
+                                      const op::message_parts& parts = {}, op_options options = {}) {
+        return submit(op::send_message(via, bytes, parts, options));
+    }
+    pending<std::size_t> send_message(const socket& via, std::span<const std::byte> head, buffer_list&& bytes,
+                                      const op::message_parts& parts = {}, op_options options = {}) {
+        return submit(op::send_message(via, head, bytes, parts, options));
+    }
+    pending<std::size_t> send_message(const socket& via, datagram&& received, const op::message_parts& parts = {},
+                                      op_options options = {}) {
+        return submit(op::send_message(via, received, parts, options));
+    }
+    pending<std::size_t> send_to(const socket& via, const endpoint& to, std::span<const std::byte> bytes,
+                                 op_options options = {}) {
+        return submit(op::send_to(via, to, bytes, options));
+    }
+    pending<datagram> receive_message(const socket& from, std::size_t length, std::uint32_t descriptors = 0,
+                                      op_options options = {}) {
+        return submit(op::receive_message(from, length, descriptors, options));
+    }
+    pending<file_events> events(const watcher& of, op_options options = {}) {
+        return submit(op::events(of, 4096, options));
+    }
+    pending<signal_info> next_signal(const signals& of, op_options options = {}) {
+        return submit(op::next_signal(of, options));
+    }
+    pending<void> end_of(const process& awaited, op_options options = {}) {
+        return submit(op::end_of(awaited, options));
     }
     pending<void> shutdown(const socket& peer, int how) { return submit(op::shutdown(peer, how)); }
     pending<std::size_t> poll(int fd, int events, op_options options = {}) {
@@ -402,6 +468,45 @@ public:
         return address;
     }
 
+    /// A pipe; flags: O_NONBLOCK, O_DIRECT.
+    result<pipe> make_pipe(int flags = 0) {
+        std::array<int, 2> ends{};
+        const int status = umbel_make_pipe(raw_, flags, ends.data());
+        if (status < 0) return std::unexpected(error{status});
+        return pipe{file(raw_, ends[0]), file(raw_, ends[1])};
+    }
+
+    /// What changes of files are read from, with events().
+    result<watcher> open_watcher() { return opened<watcher>(umbel_open_watcher(raw_)); }
+    /// Watches `path` (relative to `directory`) for events of `mask` (IN_…). Gives the watch's number. Waits.
+    result<int> watch(const watcher& with, std::string_view path, std::uint32_t mask, int directory = UMBEL_CWD) {
+        const int follow = (mask & IN_DONT_FOLLOW) != 0 ? O_NOFOLLOW : 0;
+        const auto place = await(open(path, O_PATH | follow, directory));
+        if (!place) return std::unexpected(place.error());
+        const int number = umbel_add_watch(raw_, with.fd(), place->fd(), mask);
+        if (number < 0) return std::unexpected(error{number});
+        return number;
+    }
+    result<void> unwatch(const watcher& with, int number) {
+        return checked(umbel_remove_watch(raw_, with.fd(), number));
+    }
+
+    /// Claims signals: from now on, each is read with next_signal(). -EBUSY: another actor has one of them.
+    result<signals> open_signals(std::initializer_list<int> wanted) {
+        return opened<signals>(umbel_open_signals(raw_, wanted.begin(), static_cast<std::uint32_t>(wanted.size())));
+    }
+
+    /// What stands for a process, for end_of().
+    result<process> open_process(int pid) { return opened<process>(umbel_open_process(raw_, pid)); }
+    /// How a child of the daemon's has ended, once; nullopt: it runs still. Never waits.
+    result<std::optional<process_end>> exit_of(const process& ended) {
+        umbel_process_status status{};
+        const int known = umbel_exit_of(raw_, ended.fd(), &status);
+        if (known < 0) return std::unexpected(error{known});
+        if (known == 0) return std::nullopt;
+        return process_end{status.code, status.status};
+    }
+
     /// Opens a TCP listener; `shared` lets several listeners have the same address (SO_REUSEPORT).
     result<socket> listen_on(const endpoint& address, std::uint32_t backlog = 4096, bool shared = false);
     /// One listener for each executor, all with this address: the kernel spreads the connections over them. Fails
@@ -425,6 +530,11 @@ private:
         if (status < 0) return std::unexpected(error{status});
         return detail::fulfil<T>(raw_, message);
     }
+    template <class Descriptor>
+    result<Descriptor> opened(int status) {
+        if (status < 0) return std::unexpected(error{status});
+        return Descriptor(raw_, status);
+    }
     static result<void> checked(int status) {
         if (status < 0) return std::unexpected(error{status});
         return {};
@@ -432,6 +542,14 @@ private:
 
     umbel_self* raw_;
 };
+
+inline bool buffer_list::add(self& me, buffer&& bytes) {
+    count_ = size();
+    if (count_ == raw_.size() || bytes.raw()->data == nullptr) return false;
+    owner_ = me.raw();
+    raw_[count_++] = std::exchange(*bytes.raw(), {});
+    return true;
+}
 
 namespace detail {
 

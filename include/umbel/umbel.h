@@ -14,5 +14,6 @@
 #include "umbel/net.h"
 #include "umbel/operation.h"
 #include "umbel/plugin.h"
+#include "umbel/results.h"
 #include "umbel/self.h"
 #include "umbel/types.h"

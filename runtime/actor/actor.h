@@ -69,6 +69,7 @@ struct alignas(cache_line) ActorRecord : ListHook<RunQueueTag> {
     bool is_main = false;   // A plugin's main actor: its readiness is watched.
     bool is_ready = false;  // … and has been reported.
     bool has_name = false;  // In the directory's names.
+    bool evicted = false;   // Its plugin is retired: instead of running it ends.
 
     // Written by the home executor (generation: by the slab's), read by all. Relaxed: hints, checked again at home.
     std::atomic<std::uint8_t> home{0};

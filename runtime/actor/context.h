@@ -27,7 +27,8 @@
 
 namespace umbel::rt {
 
-class Executor;  // a name only: contexts carry their executor to the host functions
+class Executor;         // names only: contexts carry their executor to the host functions, …
+struct PluginProgress;  // … and whose actor they are leased to
 
 struct ContextTag;  // on Executor::contexts_
 
@@ -57,12 +58,14 @@ struct ActorContext : umbel_self, OperationOwner, ListHook<ContextTag>, Timer {
     Slot slot;
     Executor* executor = nullptr;
     ActorRecord* record = nullptr;
+    PluginProgress* plugin = nullptr;  // of its actor, also when that has died
     Fiber fiber;
     Mailbox mailbox;
 
     // Waiting.
     Wait wait = Wait::nothing;
     bool timed_out = false;
+    bool in_code = false;               // The plugin's code has frames on the stack.
     bool stack_lost = false;            // Its actor has left in the middle of its code: prepare the fiber anew.
     Operation* awaited = nullptr;       // Wait::completion
     std::size_t mark = 0;               // … where in the mailbox it lies, if the generation is still

@@ -70,6 +70,20 @@ public:
         return slab.chunks[id.place() / chunk_records].load(std::memory_order_acquire)[id.place() % chunk_records];
     }
 
+    /// Calls visit(record) for each living actor of this executor's slab, wherever it is at home, whose record lies at a place
+    /// in [from, to). Returns whether that was the slab's end. Slab's executor only; visit may free records.
+    template <class Visit>
+    bool for_living(ExecutorIndex executor, std::uint32_t from, std::uint32_t to, Visit&& visit) {
+        const Slab& slab = *slabs_[index_of(executor)];
+        for (std::uint32_t place = from; place < to && place < slab.used; ++place) {
+            ActorRecord& record =
+                slab.chunks[place / chunk_records].load(std::memory_order_relaxed)[place % chunk_records];
+            // relaxed: the home executor may retire it at this moment; who is told of it then finds nobody.
+            if (record.generation.load(std::memory_order_relaxed) == record.id.generation()) visit(record);
+        }
+        return to >= slab.used;
+    }
+
     /// Living actors, all executors together. Any thread.
     [[nodiscard]] std::size_t living() const;
 

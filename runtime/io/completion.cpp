@@ -1,6 +1,8 @@
 #include "runtime/io/completion.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 namespace umbel::rt {
 
@@ -19,6 +21,9 @@ bool Completion::settle(Operation& operation, int result, std::uint32_t flags, C
         submission_.unwait(operation);
     }
     message.result = result;
+    // A splice that was interrupted where it waited says so in the kernel's own words.
+    if (result <= -512 && result >= -516) message.result = operation.marked(mark_cancelled) ? -ECANCELED : -EINTR;
+    if (operation.code == UMBEL_OP_RECVMSG && result >= 0) describe(operation, result);
     if (operation.marked(mark_closes_own) && result == -ECANCELED) take_back(operation);
     if ((flags & IORING_CQE_F_BUFFER) != 0) {
         const std::uint32_t id = flags >> IORING_CQE_BUFFER_SHIFT;
@@ -104,15 +109,25 @@ bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
     // The kernel reports a timeout that is over as ETIME, even where it counts as success in its chain.
     if (operation.code == UMBEL_OP_TIMEOUT && message.result == -ETIME) message.result = 0;
     if (message.result >= 0 && gives_descriptor(operation.code)) own_descriptor(operation, message.result);
+    submission_.close_carried(operation);
+    if (operation.code == UMBEL_OP_RECVMSG && message.result >= 0) own_received(operation);
     if (operation.buffer.data != nullptr) {
+        if (operation.code == UMBEL_OP_READV) fill_pieces(operation, message.result);
         const bool reads = operation.code == UMBEL_OP_READ || operation.code == UMBEL_OP_RECV;
         if (reads) operation.buffer.size = message.result > 0 ? static_cast<std::uint32_t>(message.result) : 0;
         if (operation.code == UMBEL_OP_STATX) operation.buffer.size = sizeof(struct statx);
         // Freed as early as possible: a provided buffer that waits in a mailbox is missing to all other receives.
         const bool filled = !operation.marked(mark_copied) && (message.result >= 0 || operation.marked(mark_handed));
-        const bool gives = operation.code == UMBEL_OP_SEND || operation.code == UMBEL_OP_WRITE;
+        const bool gives = operation.code == UMBEL_OP_SEND || operation.code == UMBEL_OP_WRITE ||
+                           operation.code == UMBEL_OP_SENDMSG || operation.code == UMBEL_OP_WRITEV;
         const bool wanted = gives ? (operation.flags & UMBEL_OP_KEEP) != 0 && operation.marked(mark_handed) : filled;
         if (!wanted) submission_.free_buffer(owner, operation.buffer);
+        if (operation.buffer.origin == from_vector && gives && operation.marked(mark_copied)) {
+            // Behind the author's buffers lies our copy of its bytes.
+            submission_.free_buffer(owner, buffers_of(operation.buffer).back());
+            operation.buffer.capacity -= static_cast<std::uint32_t>(sizeof(umbel_buffer));
+            operation.buffer.size = operation.buffer.capacity;
+        }
         message.buffer = operation.buffer;
         operation.buffer = {};
     }
@@ -131,6 +146,14 @@ bool Completion::settle_last(Operation& operation, CompletionMessage& message) {
 
 // Nobody wants what a completion brings (C2).
 void Completion::discard(Operation& operation, CompletionMessage& message) {
+    if (operation.code == UMBEL_OP_RECVMSG && message.result >= 0) {
+        const umbel_buffer& buffer = message.buffer.data != nullptr ? message.buffer : operation.buffer;
+        const umbel_datagram& received = *datagram_of(buffer);
+        for (std::uint32_t i = 0; i < received.descriptor_count; ++i) {
+            submission_.descriptors_.clear(received.descriptors[i]);
+            submission_.close_now(received.descriptors[i]);
+        }
+    }
     submission_.free_buffer(*operation.owner, message.buffer);
     if (!gives_descriptor(operation.code) || message.result < 0) return;
     const int fd = static_cast<int>(message.result);
@@ -146,6 +169,48 @@ void Completion::take_back(Operation& close) {
     io_uring_sqe sqe{};
     io_uring_prep_close(&sqe, close.fd);
     (void)submission_.ring_.call(sqe);
+}
+
+// What has been received, from the kernel's words (behind the record) into the author's (at the buffer's beginning).
+void Completion::describe(Operation& operation, int result) {
+    auto& header = *reinterpret_cast<msghdr*>(tail_of(&operation));
+    umbel_datagram& received = *datagram_of(operation.buffer);
+    received.payload_offset = sizeof(umbel_datagram);
+    received.payload_size =
+        std::min(static_cast<std::uint32_t>(result), static_cast<std::uint32_t>(header.msg_iov->iov_len));
+    received.flags = static_cast<std::uint32_t>(header.msg_flags) & ~static_cast<std::uint32_t>(MSG_CMSG_CLOEXEC);
+    received.address_size = std::min<std::uint32_t>(header.msg_namelen, sizeof received.address);
+    received.descriptor_count = 0;
+    std::fill(std::begin(received.reserved), std::end(received.reserved), 0u);
+    operation.buffer.size = received.payload_offset + received.payload_size;
+    if (header.msg_control == nullptr) return;
+    for_each_descriptor(header, [&](int fd) {
+        if (fd < 0) return;  // a pidfd of a process that is gone
+        if (received.descriptor_count < UMBEL_DESCRIPTORS_MAX) {
+            received.descriptors[received.descriptor_count++] = fd;
+        } else {
+            submission_.close_now(fd);
+            received.flags |= static_cast<std::uint32_t>(MSG_CTRUNC);
+        }
+    });
+}
+
+// Descriptors that have come belong to the owner (C2).
+void Completion::own_received(Operation& operation) {
+    const umbel_datagram& received = *datagram_of(operation.buffer);
+    for (std::uint32_t i = 0; i < received.descriptor_count; ++i) own_descriptor(operation, received.descriptors[i]);
+}
+
+// Says of each piece of a READV how much of it was filled.
+void Completion::fill_pieces(Operation& operation, std::int64_t result) {
+    const std::span<umbel_buffer> pieces = buffers_of(operation.buffer);
+    const iovec* asked = vector_tail(&operation, pieces.size()).pieces;
+    std::size_t left = result > 0 ? static_cast<std::size_t>(result) : 0;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const std::size_t filled = std::min(left, asked[i].iov_len);
+        pieces[i].size = static_cast<std::uint32_t>(filled);
+        left -= filled;
+    }
 }
 
 void Completion::own_descriptor(Operation& operation, std::int64_t result) {

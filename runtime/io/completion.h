@@ -83,6 +83,9 @@ private:
     [[nodiscard]] bool settle_last(Operation& operation, CompletionMessage& message);
     void discard(Operation& operation, CompletionMessage& message);
     void take_back(Operation& close);
+    void describe(Operation& operation, int result);
+    void own_received(Operation& operation);
+    static void fill_pieces(Operation& operation, std::int64_t result);
     void own_descriptor(Operation& operation, std::int64_t result);
 
     Submission& submission_;

@@ -19,6 +19,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "runtime/io/signal_claims.h"
+
 namespace umbel::rt {
 
 class DescriptorTable {
@@ -43,12 +45,17 @@ public:
     }
     /// `fd` is about to be closed.
     void clear(int fd) {
-        if (contains(fd)) words_[static_cast<std::size_t>(fd)].store(0, std::memory_order_relaxed);
+        if (!contains(fd)) return;
+        words_[static_cast<std::size_t>(fd)].store(0, std::memory_order_relaxed);
+        signals.release(fd);
     }
-    /// Takes `fd` from `owner`, if it still belongs to it (I1).
+    /// Takes `fd` from `owner`, if it still belongs to it (I1), to close it.
     [[nodiscard]] bool take(int fd, std::uint64_t owner) {
         if (!contains(fd)) return false;
-        return words_[static_cast<std::size_t>(fd)].compare_exchange_strong(owner, 0, std::memory_order_relaxed);
+        if (!words_[static_cast<std::size_t>(fd)].compare_exchange_strong(owner, 0, std::memory_order_relaxed))
+            return false;
+        signals.release(fd);
+        return true;
     }
     /// Gives `fd` to `owner`, if it belongs to some actor.
     [[nodiscard]] bool change_owner(int fd, std::uint64_t owner) {
@@ -63,6 +70,8 @@ public:
     }
     /// One more than the largest descriptor ever seen.
     [[nodiscard]] int end() const { return static_cast<int>(highest_.load(std::memory_order_relaxed)); }
+
+    SignalClaims signals;
 
 private:
     std::size_t capacity_;

@@ -22,8 +22,13 @@
 // Not here.  How records are made: submission.h. What becomes of a CQE: completion.h.
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 
 #include "runtime/base/intrusive_list.h"
 #include "runtime/base/timer_wheel.h"
@@ -61,6 +66,7 @@ enum OperationMark : std::uint16_t {
     mark_copied = 128,      // The buffer is our copy of the author's bytes: freed at once, not handed back.
     mark_handed = 256,      // The buffer is the author's: handed back whatever the result.
     mark_linked = 1024,     // Waits in the kernel for the operation before it in its chain.
+    mark_carries = 2048,    // Its tail names descriptors of ours (duplicates) that are being passed.
     mark_closes_own = 512,  // A close of a descriptor that was its owner's, and is again if it does not come to that.
 };
 
@@ -89,6 +95,7 @@ static_assert(sizeof(Operation) <= 192, "a record with a short path or a socket 
 enum BufferOrigin : std::uint32_t {
     from_io_heap = 0,   // `span` is a SpanId of the actor's I/O heap.
     from_provided = 1,  // `span` is the number of one of the executor's provided buffers.
+    from_vector = 2,    // As from_io_heap; holds `capacity` bytes of umbel_buffer, which go where it goes.
     from_block = 3,     // `span` is the span of a Loan; `data` lies in its block.
 };
 
@@ -113,6 +120,7 @@ struct OperationOwner {
     std::uint32_t completions_limit = 0;     // … at most
     std::uint32_t provided_held = 0;         // provided buffers it has, lent ones included
     bool dead = false;                       // Ended; waits for its last completion (quarantine).
+    bool draining = false;                   // What only waits for work ends at once.
 };
 
 /// A completion on its way to its owner's mailbox.
@@ -128,12 +136,54 @@ inline constexpr std::uint32_t stream_unread_limit = 64;
 /// What a stream of receives that is armed one by one receives into.
 inline constexpr std::uint32_t emulated_receive_bytes = 16384;
 
+/// SCM_PIDFD, newer than our headers (6.5): comes with every message where an author set SO_PASSPIDFD.
+inline constexpr int scm_pidfd = 4;
+
 /// By which the kernel names it: records are aligned to 64 B, so the low bits are free for tags.
 [[nodiscard]] inline std::uint64_t user_data_of(const Operation& operation) {
     return reinterpret_cast<std::uint64_t>(&operation);
 }
 
 [[nodiscard]] inline std::byte* tail_of(Operation* operation) { return reinterpret_cast<std::byte*>(operation + 1); }
+
+/// The buffers of a vector.
+[[nodiscard]] inline std::span<umbel_buffer> buffers_of(const umbel_buffer& vector) {
+    return {reinterpret_cast<umbel_buffer*>(vector.data), vector.capacity / sizeof(umbel_buffer)};
+}
+
+/// What lies behind the record of a READV: the kernel's pieces, then where the author wants each.
+struct VectorTail {
+    iovec* pieces;
+    umbel_slice* targets;
+};
+[[nodiscard]] inline VectorTail vector_tail(Operation* operation, std::size_t pieces) {
+    auto* first = reinterpret_cast<iovec*>(tail_of(operation));
+    return {first, reinterpret_cast<umbel_slice*>(first + pieces)};
+}
+
+/// Whether it waits on `fd`, or works with it.
+[[nodiscard]] inline bool concerns(const Operation& operation, int fd) {
+    return operation.fd == fd || (operation.code == UMBEL_OP_SPLICE && static_cast<std::int32_t>(operation.arg) == fd);
+}
+
+/// Of a fresh buffer that has been received into: its header.
+[[nodiscard]] inline umbel_datagram* datagram_of(const umbel_buffer& buffer) {
+    return reinterpret_cast<umbel_datagram*>(buffer.data);
+}
+/// Calls each(fd) for all descriptors in the control data of a message, pidfds included.
+template <class Each>
+void for_each_descriptor(msghdr& message, Each&& each) {
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_len < CMSG_LEN(0)) continue;
+        if (part->cmsg_type != SCM_RIGHTS && part->cmsg_type != scm_pidfd) continue;
+        const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            each(fd);
+        }
+    }
+}
 
 /// Whether a good result of this code is a new descriptor.
 [[nodiscard]] inline bool gives_descriptor(std::uint16_t code) {

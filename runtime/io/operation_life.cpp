@@ -19,7 +19,8 @@ constexpr Nanoseconds cancel_again_after = std::chrono::milliseconds(10);
 
 // Whether `fd` means anything to operations of this code.
 bool uses_descriptor(std::uint16_t code) {
-    return code != UMBEL_OP_NOP && code != UMBEL_OP_SOCKET && code != UMBEL_OP_TIMEOUT && code < UMBEL_OP_CANCEL;
+    return code != UMBEL_OP_NOP && code != UMBEL_OP_SOCKET && code != UMBEL_OP_TIMEOUT && code != UMBEL_OP_CANCEL &&
+           code != UMBEL_OP_CANCEL_FD && code != UMBEL_OP_CANCEL_ALL;
 }
 
 }  // namespace
@@ -159,7 +160,7 @@ std::int64_t Submission::cancel_for(Operation& request, const umbel_operation& w
     }
     return cancel_matching(owner, [&](const Operation& other) {
         return &other != &request &&
-               (wanted.code == UMBEL_OP_CANCEL_ALL || (other.fd == wanted.fd && uses_descriptor(other.code)));
+               (wanted.code == UMBEL_OP_CANCEL_ALL || (concerns(other, wanted.fd) && uses_descriptor(other.code)));
     });
 }
 
@@ -196,7 +197,9 @@ void Submission::free_buffer(OperationOwner& owner, umbel_buffer& buffer) {
         buffers_->recycle(buffer.span);
     } else {
         const auto span = static_cast<SpanId>(buffer.span);
-        if (buffer.origin == from_block) {
+        if (buffer.origin == from_vector) {
+            for (umbel_buffer& piece : buffers_of(buffer)) free_buffer(owner, piece);
+        } else if (buffer.origin == from_block) {
             auto& loan = *reinterpret_cast<Loan*>(owner.io_heap.address(span));
             IntrusiveList<Loan, LoanTag>::remove(&loan);  // O5
             loan.block->release();
@@ -228,6 +231,9 @@ void Submission::release(OperationOwner& owner, umbel_buffer& buffer) {
         CHECK(buffers_ && buffers_->holds(buffer, owner));
     } else {
         CHECK(owner.io_heap.is_live(static_cast<SpanId>(buffer.span)));
+        if (buffer.origin == from_vector) {
+            for (umbel_buffer& piece : buffers_of(buffer)) release(owner, piece);
+        }
     }
     free_buffer(owner, buffer);
 }
@@ -236,6 +242,7 @@ void Submission::free_record(Operation& operation) {
     OperationOwner& owner = *operation.owner;
     if (static_cast<Timer&>(operation).linked()) timers_.remove(operation);
     unwait(operation);
+    close_carried(operation);
     IntrusiveList<Operation, OwnerTag>::remove(&operation);  // O2
     owner.completions_reserved -= operation.reserved;
     const SpanId span = operation.span;
@@ -252,6 +259,7 @@ void Submission::take(Operation& operation, umbel_message& message) {
         std::memcpy(operation.into, message.buffer.data, bytes);
         free_buffer(owner, message.buffer);
     }
+    if (operation.code == UMBEL_OP_READV) scatter(operation, message.buffer);
     --operation.unread;  // O3
     if (operation.state == OperationState::fulfilled) {
         if (operation.unread == 0) free_record(operation);
@@ -262,8 +270,32 @@ void Submission::take(Operation& operation, umbel_message& message) {
     }
 }
 
+// Bytes for memory of the author's go there; what is left is the vector of the others, or nothing.
+void Submission::scatter(Operation& operation, umbel_buffer& vector) {
+    if (vector.data == nullptr) return;
+    OperationOwner& owner = *operation.owner;
+    const std::span<umbel_buffer> pieces = buffers_of(vector);
+    const umbel_slice* targets = vector_tail(&operation, pieces.size()).targets;
+    bool all = true;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        if (targets[i].data == nullptr) {
+            all = false;
+            continue;
+        }
+        std::memcpy(const_cast<void*>(targets[i].data), pieces[i].data, pieces[i].size);
+        free_buffer(owner, pieces[i]);
+    }
+    if (all) free_buffer(owner, vector);
+}
+
 void Submission::drop(Operation& operation, CompletionMessage message) {
     OperationOwner& owner = *operation.owner;
+    if (operation.code == UMBEL_OP_RECVMSG && message.buffer.data != nullptr) {
+        const umbel_datagram& received = *datagram_of(message.buffer);
+        for (std::uint32_t i = 0; i < received.descriptor_count; ++i) {
+            if (descriptors_.take(received.descriptors[i], owner.actor)) close_now(received.descriptors[i]);
+        }
+    }
     free_buffer(owner, message.buffer);
     if (gives_descriptor(operation.code) && message.result >= 0) {
         const int fd = static_cast<int>(message.result);

@@ -4,15 +4,20 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -103,7 +108,7 @@ struct NamedOpcode {
     unsigned opcode;
     const char* name;
 };
-constexpr std::array<NamedOpcode, 20> opcode_names{{
+constexpr std::array<NamedOpcode, 32> opcode_names{{
     {IORING_OP_NOP, "nop"},
     {IORING_OP_OPENAT2, "openat2"},
     {IORING_OP_CLOSE, "close"},
@@ -124,6 +129,18 @@ constexpr std::array<NamedOpcode, 20> opcode_names{{
     {IORING_OP_LINK_TIMEOUT, "link timeout"},
     {IORING_OP_ASYNC_CANCEL, "cancel"},
     {IORING_OP_POLL_REMOVE, "poll remove"},
+    {IORING_OP_SENDMSG, "sendmsg"},
+    {IORING_OP_RECVMSG, "recvmsg"},
+    {IORING_OP_SPLICE, "splice"},
+    {IORING_OP_READV, "readv"},
+    {IORING_OP_WRITEV, "writev"},
+    {IORING_OP_FALLOCATE, "fallocate"},
+    {op_ftruncate, "ftruncate"},
+    {IORING_OP_UNLINKAT, "unlinkat"},
+    {IORING_OP_RENAMEAT, "renameat2"},
+    {IORING_OP_MKDIRAT, "mkdirat"},
+    {IORING_OP_LINKAT, "linkat"},
+    {IORING_OP_SYMLINKAT, "symlinkat"},
 }};
 
 constexpr std::size_t signal_set_size = _NSIG / 8;  // Of the kernel's signal set, which we never pass.
@@ -415,6 +432,52 @@ int RealRing::set_socket_option(int fd, int level, int option, int value) {
 
 int RealRing::local_address(int fd, sockaddr* address, socklen_t* length) {
     return result_of(::getsockname(fd, address, length));
+}
+
+int RealRing::duplicate(int fd) { return result_of(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
+int RealRing::make_pipe(int flags, std::array<int, 2>& ends) {
+    if ((flags & ~(O_NONBLOCK | O_DIRECT | O_CLOEXEC)) != 0) return -EINVAL;
+    return result_of(::pipe2(ends.data(), flags | O_CLOEXEC));
+}
+
+// Blocking: a read in the ring must wait, not say EAGAIN.
+int RealRing::open_watcher() { return result_of(::inotify_init1(IN_CLOEXEC)); }
+
+int RealRing::add_watch(int watcher, int path_fd, std::uint32_t mask) {
+    // The link leads to the open file itself, so it is followed whatever that is.
+    std::array<char, 32> path{};
+    std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", path_fd);
+    return result_of(::inotify_add_watch(watcher, path.data(), mask & ~std::uint32_t{IN_DONT_FOLLOW}));
+}
+
+int RealRing::remove_watch(int watcher, int watch) { return result_of(::inotify_rm_watch(watcher, watch)); }
+
+int RealRing::open_process(int pid) { return result_of(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+
+int RealRing::process_status(int process, umbel_process_status& status) {
+    siginfo_t info{};
+    if (::waitid(P_PIDFD, static_cast<id_t>(process), &info, WEXITED | WNOHANG) < 0) return -errno;
+    if (info.si_pid == 0) return 0;
+    status = {info.si_code, info.si_status, info.si_pid, info.si_uid};
+    return 1;
+}
+
+int RealRing::open_signals(std::uint64_t signals) {
+    sigset_t wanted;
+    sigset_t blocked;
+    sigemptyset(&wanted);
+    (void)::pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    for (int signal = 1; signal <= 64; ++signal) {
+        if ((signals >> (signal - 1) & 1) == 0) continue;
+        if (::sigismember(&blocked, signal) != 1) return -EPERM;
+        sigaddset(&wanted, signal);
+    }
+    constexpr timespec no_time{};
+    constexpr int most_pending = 4096;  // Bounded: someone may go on sending.
+    for (int i = 0; i < most_pending && ::sigtimedwait(&wanted, nullptr, &no_time) > 0; ++i) {
+    }
+    return result_of(::signalfd(-1, &wanted, SFD_CLOEXEC));
 }
 
 void RealRing::wake() {

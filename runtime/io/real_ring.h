@@ -61,6 +61,14 @@ public:
     [[nodiscard]] int call(const io_uring_sqe& sqe) override;
     [[nodiscard]] int set_socket_option(int fd, int level, int option, int value) override;
     [[nodiscard]] int local_address(int fd, sockaddr* address, socklen_t* length) override;
+    [[nodiscard]] int duplicate(int fd) override;
+    [[nodiscard]] int make_pipe(int flags, std::array<int, 2>& ends) override;
+    [[nodiscard]] int open_watcher() override;
+    [[nodiscard]] int add_watch(int watcher, int path_fd, std::uint32_t mask) override;
+    [[nodiscard]] int remove_watch(int watcher, int watch) override;
+    [[nodiscard]] int open_process(int pid) override;
+    [[nodiscard]] int process_status(int process, umbel_process_status& status) override;
+    [[nodiscard]] int open_signals(std::uint64_t signals) override;
     void wake() override;
     [[nodiscard]] int register_buffer_ring(const BufferRing& buffers) override;
     [[nodiscard]] int unregister_buffer_ring(std::uint16_t group) override;

@@ -21,6 +21,7 @@
 
 #include <liburing.h>
 
+#include <array>
 #include <atomic>
 #include <bitset>
 #include <cstdint>
@@ -30,12 +31,14 @@
 #include "runtime/base/check.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/units.h"
+#include "umbel/abi.h"
 
 namespace umbel::rt {
 
 /// Opcodes and flags newer than the oldest liburing we build with; the kernel takes them by value.
-constexpr unsigned op_bind = 56;    // IORING_OP_BIND, 6.11
-constexpr unsigned op_listen = 57;  // IORING_OP_LISTEN, 6.11
+constexpr unsigned op_bind = 56;       // IORING_OP_BIND, 6.11
+constexpr unsigned op_listen = 57;     // IORING_OP_LISTEN, 6.11
+constexpr unsigned op_ftruncate = 55;  // IORING_OP_FTRUNCATE, 6.9
 
 /// Rungs of the set-up ladder, best first.
 enum class RingStep : std::uint8_t {
@@ -219,6 +222,27 @@ public:
     [[nodiscard]] virtual int set_socket_option(int fd, int level, int option, int value) = 0;
     [[nodiscard]] virtual int local_address(int fd, sockaddr* address, socklen_t* length) = 0;
 
+    // System calls without an opcode that touch memory only, and so cannot block. Each returns its system call's result,
+    // or -errno; O_CLOEXEC and its like are added to every descriptor.
+
+    /// fcntl(2) with F_DUPFD.
+    [[nodiscard]] virtual int duplicate(int fd) = 0;
+    /// pipe2(2): ends[0] is read, ends[1] is written.   flags: O_NONBLOCK, O_DIRECT.
+    [[nodiscard]] virtual int make_pipe(int flags, std::array<int, 2>& ends) = 0;
+    /// inotify_init1(2).
+    [[nodiscard]] virtual int open_watcher() = 0;
+    /// inotify_add_watch(2) on what `path_fd` refers to: its path has been resolved, so no disk is waited for.
+    [[nodiscard]] virtual int add_watch(int watcher, int path_fd, std::uint32_t mask) = 0;
+    /// inotify_rm_watch(2).
+    [[nodiscard]] virtual int remove_watch(int watcher, int watch) = 0;
+    /// pidfd_open(2).
+    [[nodiscard]] virtual int open_process(int pid) = 0;
+    /// waitid(2) on a pidfd, without waiting. Returns 1, or 0 if the process runs still.
+    [[nodiscard]] virtual int process_status(int process, umbel_process_status& status) = 0;
+    /// signalfd(2) for signals that this thread blocks (else -EPERM: they would not come here); what is pending of them is
+    /// dropped first. Bit n - 1 of `signals` is signal n.
+    [[nodiscard]] virtual int open_signals(std::uint64_t signals) = 0;
+
     /// Makes the owner's present or next sleeping enter() return, by completing the read on wake_fd(). From any
     /// thread. Costs a system call: never wake one who is awake.
     virtual void wake() = 0;
@@ -262,6 +286,12 @@ protected:
 };
 
 // Preparing what liburing 2.3 has no helper for.
+
+inline void prep_ftruncate(io_uring_sqe* sqe, int fd, std::uint64_t size) {
+    sqe->opcode = static_cast<std::uint8_t>(op_ftruncate);
+    sqe->fd = fd;
+    sqe->off = size;
+}
 
 /// The address must stay where it is until the entry has been consumed.
 inline void prep_bind(io_uring_sqe* sqe, int fd, const sockaddr* address, socklen_t length) {

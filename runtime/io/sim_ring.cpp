@@ -58,6 +58,18 @@ int SimRing::set_socket_option(int fd, int level, int option, int value) {
 int SimRing::local_address(int fd, sockaddr* address, socklen_t* length) {
     return world_.local_address(fd, address, length);
 }
+int SimRing::duplicate(int fd) { return world_.duplicate(fd); }
+int SimRing::make_pipe(int flags, std::array<int, 2>& ends) { return world_.make_pipe(flags, ends); }
+int SimRing::open_watcher() { return world_.open_watcher(); }
+int SimRing::add_watch(int watcher, int path_fd, std::uint32_t mask) {
+    return world_.add_watch(watcher, path_fd, mask);
+}
+int SimRing::remove_watch(int watcher, int watch) { return world_.remove_watch(watcher, watch); }
+int SimRing::open_process(int pid) { return world_.open_process(pid); }
+int SimRing::process_status(int process, umbel_process_status& status) {
+    return world_.process_status(process, status);
+}
+int SimRing::open_signals(std::uint64_t signals) { return world_.open_signals(signals); }
 void SimRing::wake() { world_.wake(wake_fd_); }
 Clock& SimRing::clock() { return world_.clock(); }
 

@@ -1,5 +1,5 @@
 // sim_world.cpp: time, chance, rings, operations and chains of the simulated kernel. What the operations do to files
-// and sockets: sim_objects.cpp.
+// and sockets: sim_objects.h.
 #include "runtime/io/sim_world.h"
 
 #include <algorithm>
@@ -38,6 +38,7 @@ SimFaults SimFaults::harsh() {
     faults.open_no_memory = 0.02;
     faults.connection_reset = 0.01;
     faults.accept_error = 0.02;
+    faults.lost_datagram = 0.05;
     faults.no_buffers = 0.03;
     faults.ended_multishot = 0.05;
     faults.long_delay = 0.02;
@@ -51,8 +52,20 @@ bool sim_supports(unsigned opcode) {
         case IORING_OP_CLOSE:
         case IORING_OP_READ:
         case IORING_OP_WRITE:
+        case IORING_OP_READV:
+        case IORING_OP_WRITEV:
         case IORING_OP_FSYNC:
         case IORING_OP_STATX:
+        case IORING_OP_FALLOCATE:
+        case op_ftruncate:
+        case IORING_OP_UNLINKAT:
+        case IORING_OP_RENAMEAT:
+        case IORING_OP_MKDIRAT:
+        case IORING_OP_LINKAT:
+        case IORING_OP_SYMLINKAT:
+        case IORING_OP_SPLICE:
+        case IORING_OP_RECVMSG:
+        case IORING_OP_SENDMSG:
         case IORING_OP_SOCKET:
         case op_bind:
         case op_listen:
@@ -176,6 +189,10 @@ void SimWorld::forget(SimRing& ring) {
             description->waiters.erase(operation->id);
             release(operation->description);
         }
+        if (Description* source = find(operation->source)) {
+            source->waiters.erase(operation->id);
+            release(operation->source);
+        }
     }
     CHECK(do_close(ring.wake_fd_) == 0);
     std::erase(rings_, &ring);
@@ -290,7 +307,34 @@ std::unique_ptr<SimWorld::Operation> SimWorld::prepare(SimRing& ring, const io_u
             op.path = reinterpret_cast<const char*>(sqe.addr);
             break;
         case IORING_OP_STATX:
+        case IORING_OP_UNLINKAT:
+        case IORING_OP_MKDIRAT:
             op.path = reinterpret_cast<const char*>(sqe.addr);
+            break;
+        case IORING_OP_RENAMEAT:
+        case IORING_OP_LINKAT:
+        case IORING_OP_SYMLINKAT:
+            op.path = reinterpret_cast<const char*>(sqe.addr);
+            op.path2 = reinterpret_cast<const char*>(sqe.addr2);
+            break;
+        case IORING_OP_READ:
+        case IORING_OP_WRITE:
+        case IORING_OP_SEND:
+            op.pieces = {{reinterpret_cast<void*>(sqe.addr), sqe.len}};
+            break;
+        case IORING_OP_READV:
+        case IORING_OP_WRITEV: {
+            const auto* pieces = reinterpret_cast<const iovec*>(sqe.addr);
+            op.pieces.assign(pieces, pieces + sqe.len);
+            break;
+        }
+        case IORING_OP_SENDMSG:
+        case IORING_OP_RECVMSG:
+            std::memcpy(&op.message, reinterpret_cast<const void*>(sqe.addr), sizeof op.message);
+            op.pieces.assign(op.message.msg_iov, op.message.msg_iov + op.message.msg_iovlen);
+            if (sqe.opcode == IORING_OP_SENDMSG && op.message.msg_name != nullptr) {
+                op.path = copy_address(reinterpret_cast<std::uintptr_t>(op.message.msg_name), op.message.msg_namelen);
+            }
             break;
         case op_bind:
         case IORING_OP_CONNECT:
@@ -301,6 +345,7 @@ std::unique_ptr<SimWorld::Operation> SimWorld::prepare(SimRing& ring, const io_u
             if (op.multishot && !ring.features_.has(RingFeature::multishot_accept)) op.error = EINVAL;
             break;
         case IORING_OP_RECV:
+            if ((sqe.flags & IOSQE_BUFFER_SELECT) == 0) op.pieces = {{reinterpret_cast<void*>(sqe.addr), sqe.len}};
             op.multishot = (sqe.ioprio & IORING_RECV_MULTISHOT) != 0;
             if (op.multishot) {
                 if ((sqe.flags & IOSQE_BUFFER_SELECT) == 0 || sqe.len != 0 ||
@@ -375,6 +420,15 @@ void SimWorld::start(std::unique_ptr<Operation> started) {
         op.description = description->id;
         ++description->references;
     }
+    if (op.sqe.opcode == IORING_OP_SPLICE) {
+        Description* source = at(op.sqe.splice_fd_in);
+        if (source == nullptr) {
+            complete(op, -EBADF);
+            return;
+        }
+        op.source = source->id;
+        ++source->references;
+    }
     if (!op.rest.empty() && op.rest.front()->sqe.opcode == IORING_OP_LINK_TIMEOUT) {
         std::unique_ptr<Operation> deadline = std::move(op.rest.front());
         op.rest.pop_front();
@@ -410,6 +464,7 @@ void SimWorld::park(Operation& operation) {
     Description* description = find(operation.description);
     CHECK(description != nullptr);
     description->waiters.insert(operation.id);
+    if (Description* source = find(operation.source)) source->waiters.insert(operation.id);
 }
 
 /// Posts a completion; whether the operation is alive afterwards, that is, goes on (F_MORE).
@@ -419,7 +474,7 @@ bool SimWorld::complete(Operation& operation, int result, unsigned flags) {
         flags &= ~IORING_CQE_F_MORE;
     post(*operation.ring, operation, result, flags);
     if ((flags & IORING_CQE_F_MORE) != 0) return true;
-    retire(operation.id, breaks_chain(operation.sqe, result));
+    retire(operation.id, breaks_chain(operation.sqe, operation.asked(), result));
     return false;
 }
 
@@ -431,6 +486,10 @@ void SimWorld::retire(OperationId id, bool failed) {
     if (operation->description != 0) {
         if (Description* description = find(operation->description)) description->waiters.erase(id);
         release(operation->description);
+    }
+    if (operation->source != 0) {
+        if (Description* source = find(operation->source)) source->waiters.erase(id);
+        release(operation->source);
     }
     if (operation->partner != 0) {
         const auto partner = operations_.find(operation->partner);
@@ -459,7 +518,10 @@ void SimWorld::cancel_chain(Chain& chain) {
 bool SimWorld::cancel(Operation& operation) {
     const Description* description = find(operation.description);
     const bool parked = description != nullptr && description->waiters.contains(operation.id);
-    if (!parked && !waits(operation.sqe.opcode) && chance(faults_.uncancellable)) return false;
+    // Whoever reads a pipe, a watcher or signals waits where a cancel finds it, or is interrupted.
+    const bool of_file = description == nullptr || description->kind == Description::Kind::file ||
+                         description->kind == Description::Kind::directory;
+    if (!parked && !waits(operation.sqe.opcode) && of_file && chance(faults_.uncancellable)) return false;
     complete(operation, -ECANCELED);
     return true;
 }
@@ -477,7 +539,7 @@ void SimWorld::attempt(Operation& op) {
         case IORING_OP_CLOSE:
             return finish(do_close(op.sqe.fd));
         case IORING_OP_SOCKET:
-            return finish(do_socket(op.sqe.fd, static_cast<int>(op.sqe.off)));
+            return finish(do_socket(op.sqe.fd, static_cast<int>(op.sqe.off), static_cast<int>(op.sqe.len)));
         case op_bind:
             return finish(do_bind(find(op.description), op.path));
         case op_listen:
@@ -485,16 +547,36 @@ void SimWorld::attempt(Operation& op) {
         case IORING_OP_SHUTDOWN:
             return finish(do_shutdown(find(op.description), static_cast<int>(op.sqe.len)));
         case IORING_OP_READ:
+        case IORING_OP_READV:
+            return attempt_read(op);
         case IORING_OP_WRITE:
+        case IORING_OP_WRITEV:
+            return attempt_write(op);
         case IORING_OP_FSYNC:
-            return attempt_file(op);
+        case IORING_OP_FALLOCATE:
+        case op_ftruncate:
+            return attempt_file_change(op);
+        case IORING_OP_UNLINKAT:
+            return finish(do_unlink(op));
+        case IORING_OP_RENAMEAT:
+            return finish(do_rename(op));
+        case IORING_OP_MKDIRAT:
+            return finish(do_mkdir(op));
+        case IORING_OP_LINKAT:
+            return finish(do_link(op));
+        case IORING_OP_SYMLINKAT:
+            return finish(do_symlink(op));
+        case IORING_OP_SPLICE:
+            return attempt_splice(op);
         case IORING_OP_ACCEPT:
             return attempt_accept(op);
         case IORING_OP_CONNECT:
             return attempt_connect(op);
         case IORING_OP_RECV:
+        case IORING_OP_RECVMSG:
             return attempt_receive(op);
         case IORING_OP_SEND:
+        case IORING_OP_SENDMSG:
             return attempt_send(op);
         case IORING_OP_POLL_ADD:
             return attempt_poll(op);
@@ -528,7 +610,7 @@ int SimWorld::do_cancel(Operation& op) {
         if (other.ring != op.ring || other.id == op.id) return false;
         if (other.sqe.opcode == IORING_OP_ASYNC_CANCEL || other.sqe.opcode == IORING_OP_LINK_TIMEOUT) return false;
         if ((flags & IORING_ASYNC_CANCEL_ANY) != 0) return true;
-        if (description != nullptr) return other.description == description->id;
+        if (description != nullptr) return other.description == description->id || other.source == description->id;
         return other.sqe.user_data == op.sqe.addr;
     };
     // By id first: cancelling one may start others, which are not meant.
@@ -562,7 +644,7 @@ int SimWorld::call(const io_uring_sqe& sqe) {
         case IORING_OP_NOP:
             return 0;
         case IORING_OP_SOCKET:
-            return do_socket(sqe.fd, static_cast<int>(sqe.off));
+            return do_socket(sqe.fd, static_cast<int>(sqe.off), static_cast<int>(sqe.len));
         case op_bind:
             return do_bind(at(sqe.fd), copy_address(sqe.addr, sqe.addr2));
         case op_listen:
@@ -583,6 +665,10 @@ void SimWorld::check_invariants() const {
         CHECK(operation->id == id);
         in_flight[operation->ring] += 1 + operation->rest.size();
         if (operation->description != 0) ++references[operation->description];
+        if (operation->source != 0) ++references[operation->source];
+    }
+    for (const auto& [id, travelling] : rights_) {
+        for (const DescriptionId description : travelling) ++references[description];
     }
     for (const SimRing* ring : rings_) {
         ring->check_invariants();

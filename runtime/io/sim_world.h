@@ -1,4 +1,5 @@
-// sim_world.h: the simulated kernel: a clock, files, sockets, clients, and operations that complete in any order.
+// sim_world.h: the simulated kernel: a clock, files, pipes, sockets, clients, signals, processes, and operations that
+// complete in any order.
 //
 // Why.    One seed decides every delay, piece of data, fault and order, so that a failure found once is found again.
 // Shape.  A queue of events by simulated time. An operation is attempted after a random delay; what would block is
@@ -11,11 +12,12 @@
 //   W1  every operation consumed gives exactly one completion without F_MORE, unless its ring is destroyed first
 //   W2  the caller's buffers are touched only while their operation is in flight, and only when its turn comes;
 //       paths, addresses and times are copied when the entry is consumed (SUBMIT_STABLE)
-//   W3  an open description lives while a descriptor, an operation or a client refers to it
+//   W3  an open description lives while a descriptor, an operation, a message under way or a client refers to it
 //   W4  nothing depends on addresses or on the machine's time: equal seed and equal calls give an equal trace_hash()
 //   W5  a chain's operations run in order; after a failure the rest complete with ECANCELED
 //
-// Where it is kinder than a kernel: a short submission does not split a chain. Where it knows less: timeouts that count
+// Where it is kinder than a kernel: a short submission does not split a chain; queues of datagrams have no limit; a watch is
+// told of a file's end with its last name. Where it knows less: timeouts that count
 // completions, updates of polls and timeouts, IOSQE_IO_DRAIN, _FIXED_FILE and _CQE_SKIP_SUCCESS, buffer selection other
 // than by RECV end with EINVAL, as does every opcode not listed at sim_supports().
 //
@@ -24,6 +26,7 @@
 // Not here.  The queues: sim_ring.h.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -52,6 +55,7 @@ struct SimFaults {
     double open_no_memory = 0;    // An open ends with ENOMEM.
     double connection_reset = 0;  // A connection is reset when it is used.
     double accept_error = 0;      // An accept ends with ECONNABORTED or EMFILE.
+    double lost_datagram = 0;     // A UDP datagram does not arrive.
     double no_buffers = 0;        // A receive that selects a buffer ends with ENOBUFS although there are some.
     double ended_multishot = 0;   // A multishot operation ends (no F_MORE) with a good completion.
     double uncancellable = 0.5;   // A file operation is already running when it is cancelled: EALREADY.
@@ -65,8 +69,9 @@ struct SimFaults {
     static SimFaults harsh();
 };
 
-/// Whether the simulated kernel knows the opcode: NOP, OPENAT2, CLOSE, READ, WRITE, FSYNC, STATX, SOCKET, BIND, LISTEN,
-/// ACCEPT, CONNECT, RECV, SEND, SHUTDOWN, POLL_ADD, POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, LINK_TIMEOUT, ASYNC_CANCEL.
+/// Whether the simulated kernel knows the opcode: NOP, OPENAT2, CLOSE, READ, WRITE, READV, WRITEV, FSYNC, STATX, FALLOCATE,
+/// FTRUNCATE, UNLINKAT, RENAMEAT, MKDIRAT, LINKAT, SYMLINKAT, SPLICE, SOCKET, BIND, LISTEN, ACCEPT, CONNECT, RECV, SEND,
+/// RECVMSG, SENDMSG, SHUTDOWN, POLL_ADD, POLL_REMOVE, TIMEOUT, TIMEOUT_REMOVE, LINK_TIMEOUT, ASYNC_CANCEL.
 [[nodiscard]] bool sim_supports(unsigned opcode);
 
 /// The far end of a connection, outside the simulated process. Made by SimWorld::connect_client().
@@ -135,6 +140,14 @@ public:
     void add_directory(std::string_view path);
     [[nodiscard]] std::optional<std::string> file(std::string_view path) const;
 
+    // ---- Signals and processes.
+
+    /// Sends the simulated process a signal; nobody who reads it: it is dropped.
+    void send_signal(int signal, int value = 0);
+    /// A child of the simulated process, and its end.
+    void add_process(int pid);
+    void end_process(int pid, int code, int status);
+
     // ---- Network.
 
     /// A client that connects from 127.0.0.1 to whoever listens on the port (host byte order) when it gets there.
@@ -165,8 +178,11 @@ private:
 
     using OperationId = std::uint64_t;
     using DescriptionId = std::uint64_t;
+    using RightsId = std::uint64_t;  // Descriptors that travel in a message; 0: none.
 
     struct Inode;
+    struct Watch;
+    struct Datagram;
     struct Description;
     struct Operation;
     using Chain = std::deque<std::unique_ptr<Operation>>;
@@ -200,18 +216,38 @@ private:
     bool cancel(Operation& operation);
     void post(SimRing& ring, const Operation& operation, int result, unsigned flags);
 
-    void attempt_file(Operation& operation);
+    void attempt_read(Operation& operation);
+    void attempt_write(Operation& operation);
+    void attempt_file_change(Operation& operation);
+    void read_file(Operation& operation);
+    void write_file(Operation& operation);
+    void read_records(Operation& operation);
+    void read_pipe(Operation& operation);
+    void write_pipe(Operation& operation);
+    void attempt_splice(Operation& operation);
     void attempt_receive(Operation& operation);
+    void receive_datagram(Operation& operation);
+    bool select_buffer(Operation& operation, unsigned& result_flags);
+    void finish_receive(Operation& operation, int result, unsigned flags, RightsId rights, const std::string& from,
+                        int message_flags);
     void attempt_send(Operation& operation);
+    void send_datagram(Operation& operation);
+    int collect_rights(const Operation& operation, RightsId& rights);
+    void drop_rights(RightsId rights);
     void attempt_accept(Operation& operation);
     void attempt_connect(Operation& operation);
     void attempt_poll(Operation& operation);
     void attempt_wake_read(Operation& operation);
     int do_open(Operation& operation);
     int do_statx(Operation& operation);
+    int do_unlink(Operation& operation);
+    int do_rename(Operation& operation);
+    int do_mkdir(Operation& operation);
+    int do_link(Operation& operation);
+    int do_symlink(Operation& operation);
     int do_cancel(Operation& operation);
     int do_remove(Operation& operation);
-    int do_socket(int domain, int type);
+    int do_socket(int domain, int type, int protocol);
     int do_bind(Description* socket, std::string address);
     int do_listen(Description* socket, unsigned backlog);
     int do_close(int fd);
@@ -219,6 +255,14 @@ private:
     int call(const io_uring_sqe& sqe);
     int set_socket_option(int fd, int level, int option, int value);
     int local_address(int fd, sockaddr* address, socklen_t* length);
+    int duplicate(int fd);
+    int make_pipe(int flags, std::array<int, 2>& ends);
+    int open_watcher();
+    int add_watch(int watcher, int path_fd, std::uint32_t mask);
+    int remove_watch(int watcher, int watch);
+    int open_process(int pid);
+    int process_status(int process, umbel_process_status& status);
+    int open_signals(std::uint64_t signals);
 
     // Descriptions.
     Description& make_description();
@@ -232,18 +276,27 @@ private:
     void poke(Description& description);
     [[nodiscard]] unsigned readiness(Description& description);
     [[nodiscard]] std::size_t room_to_send(const Description& socket);
-    void transmit(Description& from, std::string_view bytes);
+    void transmit(Description& from, std::string_view bytes, RightsId rights = 0);
     void transmit_end(Description& from);
-    void arrive(DescriptionId from, DescriptionId to, const std::string& bytes);
+    void arrive(DescriptionId from, DescriptionId to, const std::string& bytes, RightsId rights);
+    void take_from_inbox(Description& socket, std::size_t bytes);
     void break_connection(Description& description);
     void mark_broken(Description& description);
     void tell_client(DescriptionId id);
     Description* find_listener(const std::string& address);
     void arrive_at_listener(DescriptionId id, const std::string& address, unsigned tries);
     void open_client(Description& description);
-    /// The absolute path that the operation means, or -errno.
-    int resolve(const Operation& operation, std::uint64_t flags, std::string& resolved);
+    /// The absolute path that `path` means, relative to `directory`; or -errno. follow: the last part as well.
+    int resolve(int directory, std::string path, std::uint64_t flags, bool follow, std::string& resolved);
     [[nodiscard]] bool is_directory(const std::string& path) const;
+    [[nodiscard]] bool is_empty(const std::string& directory) const;
+    [[nodiscard]] bool exists(const std::string& path) const;
+    void remove_name(const std::string& path);
+    void move_tree(const std::string& from, const std::string& to);
+    /// Tells watches of something that happened to `path`, and to the file there (null: a directory).
+    void notify(const std::string& path, const std::shared_ptr<Inode>& inode, std::uint32_t what,
+                std::uint32_t cookie = 0);
+    void add_record(Description& watcher, int watch, std::uint32_t mask, std::uint32_t cookie, const std::string& name);
 
     // Time and trace.
     Nanoseconds delay();
@@ -268,6 +321,15 @@ private:
     std::map<std::string, std::shared_ptr<Inode>, std::less<>> files_;
     std::set<std::string, std::less<>> directories_;
     std::uint64_t next_inode_ = 1;
+    std::uint32_t next_cookie_ = 1;
+    std::map<RightsId, std::vector<DescriptionId>> rights_;  // In messages under way or not received.
+    RightsId next_rights_ = 1;
+    struct Process {
+        bool ended = false;
+        bool reported = false;
+        umbel_process_status status{};
+    };
+    std::map<int, Process> processes_;
     std::uint16_t next_port_ = 40000;
     std::vector<SimRing*> rings_;
     unsigned next_ring_ = 0;

@@ -141,8 +141,14 @@ private:
     [[nodiscard]] Verdict submit_planned(OperationOwner& owner, std::span<const umbel_operation> operations,
                                          std::span<Plan> plans, umbel_pending* pendings, Nanoseconds now);
     [[nodiscard]] int plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const;
+    [[nodiscard]] static int plan_vector(const umbel_operation& wanted, Plan& plan);
     [[nodiscard]] int make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                            Operation*& made);
+    [[nodiscard]] int make_vector(Operation& operation, const umbel_operation& wanted, const Plan& plan,
+                                  umbel_buffer copied);
+    [[nodiscard]] int make_message(Operation& operation, const umbel_operation& wanted, const Plan& plan);
+    static std::size_t name_pieces(Operation& operation, const umbel_operation& wanted, iovec* pieces);
+    void unmake(Operation& operation);
     struct Link {
         bool to_previous = false;
         bool to_next = false;
@@ -153,12 +159,14 @@ private:
     [[nodiscard]] bool arm_stream(Operation& stream);
     void finish(Operation& operation, std::int64_t result);
     void close_now(std::int64_t fd);
+    void close_carried(Operation& operation);
     bool cancel(Operation& operation, std::uint16_t why);
     void ask_kernel_to_cancel(Operation& operation);
     void ask_again_later(Operation& operation);
     bool send_cancel(const Operation& operation);
     std::int64_t cancel_for(Operation& request, const umbel_operation& wanted);
     void unwait(Operation& operation);
+    void scatter(Operation& operation, umbel_buffer& vector);
     void free_record(Operation& operation);
     void free_buffer(OperationOwner& owner, umbel_buffer& buffer);
     [[nodiscard]] bool supports(unsigned opcode) const { return ring_.features().supports(opcode); }

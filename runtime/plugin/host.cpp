@@ -52,6 +52,25 @@ int host_set_socket_option(umbel_self* self, int fd, int level, int option, int 
 int host_local_address(umbel_self* self, int fd, void* address, std::uint32_t* size) {
     return executor_of(self).ring().local_address(fd, static_cast<sockaddr*>(address), size);
 }
+int host_make_pipe(umbel_self* self, int flags, int* ends) {
+    return executor_of(self).make_pipe(context_of(self), flags, ends);
+}
+int host_open_watcher(umbel_self* self) { return executor_of(self).open_watcher(context_of(self)); }
+int host_add_watch(umbel_self* self, int watcher, int path_fd, std::uint32_t mask) {
+    return executor_of(self).add_watch(context_of(self), watcher, path_fd, mask);
+}
+int host_remove_watch(umbel_self* self, int watcher, int watch) {
+    return executor_of(self).remove_watch(context_of(self), watcher, watch);
+}
+int host_open_process(umbel_self* self, std::int32_t pid) {
+    return executor_of(self).open_process(context_of(self), pid);
+}
+int host_process_status(umbel_self* self, int process, umbel_process_status* status) {
+    return executor_of(self).process_status(context_of(self), process, *status);
+}
+int host_open_signals(umbel_self* self, const int* signals, std::uint32_t count) {
+    return executor_of(self).open_signals(context_of(self), {signals, count});
+}
 void host_yield(umbel_self* self) { executor_of(self).yield(context_of(self)); }
 std::uint64_t host_now(const umbel_self* self) {
     return static_cast<std::uint64_t>(context_of(self).executor->now().count());
@@ -62,7 +81,7 @@ std::uint32_t host_executor(const umbel_self* self) {
 std::uint32_t host_executor_count(const umbel_self* self) {
     return static_cast<std::uint32_t>(context_of(self).executor->shared().ports.size());
 }
-int host_draining(const umbel_self* self) { return context_of(self).executor->draining() ? 1 : 0; }
+int host_draining(const umbel_self* self) { return context_of(self).executor->draining(context_of(self)) ? 1 : 0; }
 void host_ready(umbel_self* self, const char* text) {
     executor_of(self).ready(context_of(self), text == nullptr ? std::string_view() : std::string_view(text));
 }
@@ -166,6 +185,13 @@ constexpr umbel_host table{
     .block_release = host_block_release,
     .log_enabled = host_log_enabled,
     .log_event = host_log_event,
+    .make_pipe = host_make_pipe,
+    .open_watcher = host_open_watcher,
+    .add_watch = host_add_watch,
+    .remove_watch = host_remove_watch,
+    .open_process = host_open_process,
+    .process_status = host_process_status,
+    .open_signals = host_open_signals,
 };
 
 }  // namespace

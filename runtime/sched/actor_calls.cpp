@@ -35,8 +35,14 @@ void Executor::actor_code(void* argument) {
 
 void Executor::run_stackful(ActorContext& context) {
     ActorRecord& record = *context.record;
+    if (record.evicted) {  // … before it ran.
+        main_has_ended(record, "");
+        context.wait = Wait::ended;
+        return;
+    }
     record.started = true;
     ++counters_.actors_spawned;
+    context.in_code = true;
     try {
         record.type->declared->run(&context, record.state_bytes.data());
         stop_actor(context);
@@ -46,6 +52,7 @@ void Executor::run_stackful(ActorContext& context) {
     } catch (...) {
         failed(context, "exception of an unknown type");
     }
+    context.in_code = false;
     context.wait = Wait::ended;
 }
 
@@ -53,7 +60,15 @@ void Executor::run_handler(ActorContext& context) {
     ActorRecord& record = *context.record;
     const umbel_actor_type& type = *record.type->declared;
     void* state = record.state_bytes.data();
+    context.in_code = true;
     try {
+        if (record.evicted) {
+            stop_actor(context);
+            main_has_ended(record, "");
+            context.in_code = false;
+            context.wait = Wait::ended;
+            return;
+        }
         if (!record.started) {
             ++counters_.actors_spawned;
             if (type.start != nullptr) type.start(&context, state);
@@ -61,6 +76,7 @@ void Executor::run_handler(ActorContext& context) {
         }
         for (unsigned i = 0; !context.mailbox.empty(); ++i) {
             if (i == messages_per_slice) {
+                context.in_code = false;
                 context.wait = Wait::yielded;
                 return;
             }
@@ -77,6 +93,7 @@ void Executor::run_handler(ActorContext& context) {
         failed(context, "exception of an unknown type");
         context.wait = Wait::ended;
     }
+    context.in_code = false;
 }
 
 void Executor::stop_actor(ActorContext& context) {
@@ -133,6 +150,7 @@ void Executor::stack_overflowed(ActorContext& context) {
 void Executor::leave(ActorContext& context) {
     context.wait = Wait::ended;
     context.stack_lost = true;
+    context.in_code = false;
     context.fiber.switch_out();
     __builtin_unreachable();  // The stack is abandoned.
 }
@@ -326,7 +344,7 @@ int Executor::spawn(ActorContext& context, umbel_actor_type& declared, const voi
     if (record == nullptr) return UMBEL_E_TOO_MANY_ACTORS;
     record->type = const_cast<ActorType*>(type);
     record->context = nullptr;
-    record->started = record->is_main = record->is_ready = record->has_name = false;
+    record->started = record->is_main = record->is_ready = record->has_name = record->evicted = false;
     if (bytes != 0) std::memcpy(record->state_bytes.data(), state, bytes);
     if (bytes < declared.state_size) std::memset(record->state_bytes.data() + bytes, 0, declared.state_size - bytes);
     id = record->id;
@@ -347,7 +365,7 @@ bool Executor::spawn_main(umbel_actor_type& declared, std::size_t plugin) {
     if (record == nullptr) return false;
     record->type = const_cast<ActorType*>(type);
     record->context = nullptr;
-    record->started = record->is_ready = record->has_name = false;
+    record->started = record->is_ready = record->has_name = record->evicted = false;
     record->is_main = true;
     record->state_bytes.fill(std::byte{0});
     record->state = ActorState::runnable;
@@ -378,6 +396,9 @@ void Executor::arrived(const Envelope& envelope) {
             return;
         case EnvelopeKind::spawned:
             if (record != nullptr && record->state == ActorState::embryo) adopt_embryo(*record);
+            return;
+        case EnvelopeKind::evict:
+            if (record != nullptr) evict(*record);
             return;
         case EnvelopeKind::free_record: {
             // Its id is dead already, so find() knows it no more: by its place.

@@ -32,6 +32,7 @@ enum class EnvelopeKind : std::uint16_t {
     message,      // A user message for `target`.
     spawned,      // `target` is an actor for you.
     free_record,  // `target`'s record is yours and may be given to another actor.
+    evict,        // `target` is at home with you, and its plugin is retired: end it.
 };
 
 struct Envelope {

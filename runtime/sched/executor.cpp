@@ -108,6 +108,7 @@ void Executor::reap() {
     obey();
     timers_.expire(now_, [this](Timer& timer) { expired(timer); });
     take_mail();
+    if (retiring_ != 0) look_after_retired();
     // If nobody waits for the processor, run() takes completions one at a time, each actor while its memory is warm.
     if (!runnable_.empty() || someone_parked()) (void)take_completions(UINT_MAX);
     unpark();
@@ -116,6 +117,7 @@ void Executor::reap() {
 void Executor::obey() {
     const std::uint32_t commands = port_.take_commands();
     if (commands == 0) return;
+    if ((commands & command_plugins) != 0) follow_plugins();
     if ((commands & command_drain) != 0 && !draining_) begin_drain();
     if ((commands & command_cancel) != 0) {
         unsigned cancelled = 0;
@@ -134,20 +136,9 @@ void Executor::begin_drain() {
            {static_cast<std::int64_t>(contexts_.count()), static_cast<std::int64_t>(submission_.figures.in_flight), 0},
            "");
     for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context)) {
-        submission_.cancel_matching(*context, [](const Operation& operation) {
-            return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
-        });
+        submission_.cancel_matching(*context, only_waits_for_work);
     }
-    for (const ActorId main : mains_) {
-        ActorRecord* record = shared_.directory.find(main);
-        if (record == nullptr) continue;
-        // It may be dormant, or not have run yet.
-        ActorContext* context = record->context != nullptr ? record->context : lease(*record);
-        if (context == nullptr) continue;
-        context->mailbox.push_notice(UMBEL_MESSAGE_DRAIN);
-        const bool waits = context->wait == Wait::message || context->wait == Wait::idle;
-        if (waits || record->state == ActorState::dormant) make_runnable(*record);
-    }
+    notify_mains(nullptr, UMBEL_MESSAGE_DRAIN);
 }
 
 unsigned Executor::take_completions(unsigned most) {
@@ -269,6 +260,7 @@ void Executor::run_slice(ActorRecord& record) {
     ActorContext* context = record.context != nullptr ? record.context : lease(record);
     if (context == nullptr) return;
     ++counters_.slices;
+    if (retiring_ != 0) count_slice(*context);
     if (static_cast<Timer&>(*context).linked()) timers_.remove(*context);
     record.state = ActorState::running;
     context->wait = Wait::nothing;
@@ -358,6 +350,9 @@ ActorContext* Executor::lease(ActorRecord& record) {
     context->dead = false;
     context->wait = Wait::nothing;
     context->timed_out = false;
+    context->plugin = shared_.plugins[record.type->plugin_index];
+    // relaxed: a drain that this executor has not heard of yet begins early for this one.
+    context->draining = context->plugin->phase.load(std::memory_order_relaxed) != PluginPhase::serving;
     record.context = context;
     contexts_.push_back(context);  // E3
     ++counters_.contexts_leased;
@@ -368,6 +363,7 @@ void Executor::give_back(ActorContext& context) {
     Contexts::remove(&context);  // E3
     --counters_.contexts_leased;
     context.record = nullptr;
+    context.plugin = nullptr;
     context.actor = 0;
     pool_.give_back(&context);
 }
@@ -495,6 +491,7 @@ void Executor::sleep() {
     }
     Nanoseconds timeout = timers_.next_expiry();
     if (timeout != Nanoseconds::max()) timeout -= ring_->clock().now();
+    if (retiring_ != 0) timeout = std::min(timeout, std::max(Nanoseconds(0), next_look() - ring_->clock().now()));
     const bool tries_again =
         refused_ || someone_parked() || submission_.is_behind() || !touched_.empty() || !submission_.wake_armed();
     if (tries_again) timeout = std::min(timeout, retry_after);

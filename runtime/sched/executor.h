@@ -8,7 +8,7 @@
 //             run()     the high-priority queue first, then the others: one slice each
 //             submit()  shows other executors their mail, enters the kernel once for everything; sleeps if idle
 //         What actors call (send, await, …) runs on their own stacks, in actor_calls.cpp, and comes back here by
-//         switching out with a Wait that says why.
+//         switching out with a Wait that says why. Plugins that come and go while others run: retire.cpp.
 // Owner.  Its thread. Everybody else uses its Port.
 //
 // Invariants (check_invariants())
@@ -81,6 +81,14 @@ public:
     [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);
     int adopt(ActorContext& context, int fd);
+    // actor_system_calls.cpp
+    int make_pipe(ActorContext& context, int flags, int* ends);
+    int open_watcher(ActorContext& context);
+    int add_watch(ActorContext& context, int watcher, int path_fd, std::uint32_t mask);
+    int remove_watch(ActorContext& context, int watcher, int watch);
+    int open_process(ActorContext& context, int pid);
+    int process_status(ActorContext& context, int process, umbel_process_status& status);
+    int open_signals(ActorContext& context, std::span<const int> wanted);
     void yield(ActorContext& context);
     void ready(ActorContext& context, std::string_view text);
     /// Whether this actor's plugin is heard at this level.
@@ -94,6 +102,8 @@ public:
     [[nodiscard]] ExecutorIndex index() const { return index_; }
     [[nodiscard]] Nanoseconds now() { return ring_->clock().now(); }
     [[nodiscard]] bool draining() const { return draining_; }
+    /// The daemon drains, or this actor's plugin does.
+    [[nodiscard]] bool draining(const ActorContext& context) const { return draining_ || context.draining; }
     /// The context whose actor is running, or null. For the fault handler.
     [[nodiscard]] ActorContext* running() const { return running_; }
     [[nodiscard]] const ExecutorCounters& counters() const { return counters_; }
@@ -117,6 +127,32 @@ private:
     void deliver(Operation& operation, const CompletionMessage& message);
     void expired(Timer& timer);
     void begin_drain();
+
+    // Plugins that come, change and go: retire.cpp.
+    struct PluginView {
+        PluginProgress* plugin = nullptr;
+        PluginPhase phase = PluginPhase::serving;  // as followed here
+        std::uint32_t reloads = 0;
+        std::uint64_t slices = 0;  // of its actors, while it is retired
+        Nanoseconds next_look{0};
+        std::uint32_t walked = 0;  // ending: how far the slab has been walked, …
+        bool found = false;        // … and whether a living actor was found
+    };
+    void follow_plugins();
+    void spawn_new_main(PluginProgress& plugin, std::size_t place);
+    void drain_plugin(PluginProgress& plugin);
+    void notify_mains(const PluginProgress* plugin, std::uint16_t kind);
+    void look_after_retired();
+    [[nodiscard]] Nanoseconds next_look() const;
+    void look_for_work(PluginView& view, std::size_t place);
+    void evict_some(PluginView& view, std::size_t place);
+    void evict(ActorRecord& record);
+    void count_slice(const ActorContext& context);
+    template <class Visit>
+    void for_contexts_of(const PluginProgress& plugin, Visit&& visit);
+    static bool only_waits_for_work(const Operation& operation) {
+        return operation.code == UMBEL_OP_ACCEPT || (operation.flags & UMBEL_OP_DRAINS) != 0;
+    }
 
     // Parts of run().
     void prefetch();
@@ -143,6 +179,7 @@ private:
     void arrived(const Envelope& envelope);
     void adopt_embryo(ActorRecord& record);
     void dead_letter(umbel_actor_id target, std::uint32_t type);
+    int own(ActorContext& context, int opened);
     bool wait_for(ActorContext& context, Wait wait, std::uint64_t timeout_ns);
     void spend(ActorContext& context);
     int take_message(ActorContext& context, MailboxEntry& entry, umbel_message& message);
@@ -172,7 +209,9 @@ private:
     std::deque<ActorContext*> parked_open_ended_;  // … for operations that wait for the world
     bool open_ended_first_ = false;                // … whose line is looked at first
     Contexts contexts_;                            // leased (E3)
-    std::vector<ActorId> mains_;                   // spawned here; told of a drain
+    std::vector<ActorId> mains_;                   // spawned here; told of drains and new settings
+    std::vector<PluginView> views_;                // of Shared::plugins, as far as it was followed
+    unsigned retiring_ = 0;                        // how many of them are retired and have not ended
     ActorContext* running_ = nullptr;              // E1
     Nanoseconds now_;                              // as of this turn's reap()
 

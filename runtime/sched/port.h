@@ -29,6 +29,8 @@ enum Command : std::uint32_t {
     command_drain = 1,   // stop accepting, cancel what only waits for work
     command_cancel = 2,  // cancel everything
     command_stop = 4,    // leave the loop
+    command_plugins =
+        8,  // look at Shared::plugins: a phase has changed, mains are to be told of new settings, one is new
 };
 
 class Port {

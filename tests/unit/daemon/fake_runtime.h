@@ -28,6 +28,9 @@ public:
     int looks_until_drained = 0;    // calls of drained() that say no; -1: never of itself
     bool cancel_helps = true;       // after cancel_operations(), drained() says yes
     std::function<void()> on_stop;  // called in stop()
+    std::expected<rt::PluginChanges, std::vector<std::string>> prepare_result;
+    std::vector<rt::PluginNews> news;    // what tend_plugins() will say
+    rt::PluginPatience last_patience{};  // what it was given last
 
     // What was done to it, in order.
     std::vector<std::string> calls;
@@ -56,6 +59,21 @@ public:
     }
     rt::Error failure() const override { return failure_reason; }
     std::vector<std::pair<std::string, std::string>> announcements() const override { return announced; }
+    std::expected<rt::PluginChanges, std::vector<std::string>> prepare_plugins(
+        std::vector<rt::PluginOptions> wanted) override {
+        std::string names = "prepare_plugins";
+        for (const rt::PluginOptions& plugin : wanted) names += " " + plugin.name;
+        calls.push_back(names);
+        return prepare_result;
+    }
+    void apply_plugins() override { calls.emplace_back("apply_plugins"); }
+    void drop_plugins() override { calls.emplace_back("drop_plugins"); }
+    bool plugins_changing() const override { return !news.empty(); }
+    std::vector<rt::PluginNews> tend_plugins(const rt::PluginPatience& patience) override {
+        last_patience = patience;
+        return std::exchange(news, {});
+    }
+    std::vector<rt::PluginOptions> running_plugins() const override { return {}; }
     void begin_drain() override { calls.emplace_back("begin_drain"); }
     bool drained() override {
         if (cancelled_ && cancel_helps) return true;

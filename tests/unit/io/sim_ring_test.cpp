@@ -237,7 +237,7 @@ TEST(SimRing, ABadEntryEndsABatchOnlyWithoutSubmitAll) {
         SimRingOptions options;
         options.step = step;
         Driven driven(1, SimFaults::none(), options);
-        io_uring_prep_splice(driven.next(1), 0, 0, 0, 0, 0, 0);
+        io_uring_prep_tee(driven.next(1), 0, 0, 0, 0);
         io_uring_prep_nop(driven.next(2));
         EXPECT_EQ(driven.ring->enter(0, {}), step == RingStep::basic ? 1 : 2);
         EXPECT_EQ(driven.ring->sq_pending(), step == RingStep::basic ? 1u : 0u);
@@ -364,7 +364,7 @@ TEST(SimRing, ChainsRunInOrderAndEndAtAFailure) {
         io_uring_sqe* sqe = driven.next(0);
         io_uring_prep_nop(sqe);
         sqe->flags |= IOSQE_IO_LINK;
-        io_uring_prep_splice(driven.next(1), 0, 0, 0, 0, 0, 0);
+        io_uring_prep_tee(driven.next(1), 0, 0, 0, 0);
         driven.run();
         EXPECT_EQ(driven.seen, (std::vector<Seen>{{0, -ECANCELED, 0}, {1, -EINVAL, 0}}));
     }
