@@ -131,13 +131,10 @@ void add_admin_commands(Admin& admin, const AdminContext& context) {
                [context](const json&, const AdminPeer&) -> rt::Result<json> {
                    const auto announced = context.runtime.announcements();
                    json all = json::array();
-                   for (const std::string& name : context.runtime.log_modules()) {
-                       json one = {{"name", name}, {"announced", ""}};
-                       for (const auto& [plugin, text] : announced) {
-                           if (plugin == name) one["announced"] = text;
-                       }
-                       for (const rt::PluginOptions& options : context.configuration.settings.runtime.plugins) {
-                           if (options.name == name) one["path"] = options.path;
+                   for (const rt::PluginOptions& plugin : context.runtime.running_plugins()) {
+                       json one = {{"name", plugin.name}, {"path", plugin.path}, {"announced", ""}};
+                       for (const auto& [name, text] : announced) {
+                           if (name == plugin.name) one["announced"] = text;
                        }
                        all.push_back(std::move(one));
                    }
