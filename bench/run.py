@@ -221,10 +221,10 @@ pid {folder}/nginx.pid;
 error_log {folder}/nginx-error.log error;
 worker_processes 1;
 worker_cpu_affinity {1 << SERVER_CPU:b};
-worker_rlimit_nofile 8192;
+worker_rlimit_nofile 20000;
 events {{
     use epoll;
-    worker_connections 4096;
+    worker_connections 16384;
     multi_accept on;
 }}
 http {{
@@ -449,6 +449,7 @@ def bench_http(options, folder):
         content = bytes(33 + index % 94 for index in range(94)) * (size // 94 + 1)
         content = content[:size]
         (root / path[1:]).write_bytes(content)
+        os.utime(root / path[1:], (1_000_000_000, 1_000_000_000))  # A file that has just been changed is not kept.
         results.append(compare(f"http {shown_size(size)} file × {CONNECTIONS}", names, commands, http_load(path), target,
                                options, folder, root,
                                lambda port, path=path, content=content: check_body(port, path, content),
@@ -525,7 +526,119 @@ def bench_flood(options, folder):
     return [result]
 
 
-BENCHMARKS = {"echo": bench_echo, "io_heap": bench_io_heap, "http": bench_http, "message": bench_message,
+IDLE = 10_000
+SLOW = 2_000
+SLOW_P99 = 1.25  # The others' p99 with slow clients, over without: what is left is noise.
+
+
+def memory_kib(pids):
+    """Resident memory and page tables of whole processes."""
+    total = 0
+    for pid in pids:
+        status = Path(f"/proc/{pid}/status").read_text()
+        total += sum(int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmPTE"))
+    return total
+
+
+def clients(port, *words):
+    return on_cpu(LOAD_CPU, [binary("load_http"), str(port), "--path", "/1k.txt", *map(str, words)])
+
+
+@contextlib.contextmanager
+def holding(port, *words):
+    """Clients that are there, and do next to nothing, until the block ends."""
+    process = subprocess.Popen(clients(port, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        if not line or json.loads(line)["errors"]:
+            raise Failed(f"not all of them were served: {shlex.join(map(str, words))}: {line.strip()}")
+        yield
+        process.stdin.close()
+        if process.wait(timeout=30) != 0:
+            raise Failed(f"some were dropped: {shlex.join(map(str, words))}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def busy_window(port, pids, busy, seconds):
+    process = subprocess.Popen(clients(port, "--busy", busy, "--seconds", seconds), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        process.stdout.readline()  # All of them are connected: what that took is not measured.
+        before = cpu_seconds(pids)
+        got = json.loads(process.stdout.readline() or "{}")
+        process.wait(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+    if not got or got["errors"] or not got["requests"]:
+        raise Failed(f"{busy} busy connections: {got or 'the load generator failed'}")
+    return {"requests_per_s": got["requests_per_s"], "p50_us": got["p50_us"], "p99_us": got["p99_us"],
+            "requests_per_cpu_s": got["requests"] / (cpu_seconds(pids) - before)}
+
+
+def connections_round(command_of, options, folder, root):
+    """Busy ones alone, beside idle ones, beside slow ones, and all busy: one server, one window each."""
+    port = free_port()
+    with serving(command_of(port, folder, root), port, Path(folder) / "server.log") as pids:
+        busy_window(port, pids, CONNECTIONS, options.warm_up)
+        before = memory_kib(pids)
+        figures = {"alone": busy_window(port, pids, CONNECTIONS, options.seconds)}
+        with holding(port, "--idle", IDLE):
+            figures["idle_bytes"] = (memory_kib(pids) - before) * 1024 / IDLE
+            figures["idle"] = busy_window(port, pids, CONNECTIONS, options.seconds)
+        time.sleep(0.5)  # Ten thousand connections end.
+        with holding(port, "--slow", SLOW):
+            time.sleep(1.2)  # Each has said something.
+            figures["slow"] = busy_window(port, pids, CONNECTIONS, options.seconds)
+        figures["all"] = busy_window(port, pids, IDLE, 3 * options.seconds)  # A round of all of them takes a while.
+    return figures
+
+
+def bench_connections(options, folder):
+    names = names_of("http", options, "umbeld", "nginx")
+    commands = [side("http", name) for name in names]
+    root = Path(folder) / "root"
+    root.mkdir(exist_ok=True)
+    os.chmod(root, 0o755)
+    (root / "1k.txt").write_bytes(bytes(33 + index % 94 for index in range(1024)))
+    os.utime(root / "1k.txt", (1_000_000_000, 1_000_000_000))
+    rounds = {0: [], 1: []}
+    for number in range(options.rounds):
+        for which in ((0, 1), (1, 0))[number % 2]:
+            note(f"connections: round {number + 1} of {options.rounds}, {names[which]}")
+            rounds[which].append(connections_round(commands[which], options, folder, root))
+    note("")
+
+    def row(title, value, form, target=None):
+        sides = [spread([value(one) for one in rounds[which]]) for which in (0, 1)]
+        met = target is None or sides[0]["median"] <= target
+        judged = "" if target is None else f"≤ {target:.2f} {verdict(met)}"
+        return [title, *(show(one, form) for one in sides), judged], {"title": title, "ours": sides[0],
+                                                                     "peer": sides[1], "met": met}
+
+    whole = "{:,.0f}"
+    rows = [row(f"memory of an idle connection, bytes ({IDLE:,})", lambda one: one["idle_bytes"], whole)]
+    for key, title in (("alone", f"{CONNECTIONS} busy"), ("idle", f"{CONNECTIONS} busy, {IDLE:,} idle"),
+                       ("slow", f"{CONNECTIONS} busy, {SLOW:,} slow"), ("all", f"{IDLE:,} busy")):
+        for figure, label in (("requests_per_s", "requests / s"), ("requests_per_cpu_s", "… of server CPU"),
+                              ("p99_us", "p99, µs")):
+            rows.append(row(f"{title}: {label}", lambda one, key=key, figure=figure: one[key][figure], whole))
+    for key, target in (("idle", None), ("slow", SLOW_P99)):
+        rows.append(row(f"p99 beside {key} ones ÷ alone", lambda one, key=key: one[key]["p99_us"] / one["alone"]["p99_us"],
+                        "{:.2f}", target))
+    print(f"connections   1 KiB file; median (min … max) of {options.rounds} rounds, windows of {options.seconds:g} s")
+    table(["", *names, "target"], [shown for shown, _ in rows])
+    return [{"title": "connections", "rows": [figures for _, figures in rows],
+             "met": {"slow_p99": rows[-1][1]["met"]}}]
+
+
+BENCHMARKS = {"connections": bench_connections, "echo": bench_echo, "io_heap": bench_io_heap, "http": bench_http, "message": bench_message,
               "flood": bench_flood}
 
 

@@ -146,7 +146,10 @@ enum {
                                With UMBEL_OP_MULTI: length is ignored, each completion brings a buffer of up to
                                executors.buffer_size bytes; result 0 without MORE is the end of the stream. */
     UMBEL_OP_SEND = 13,    /* fd; data or buffer; arg: MSG_… flags (MSG_NOSIGNAL and MSG_WAITALL are added: the
-                               result is short only if the connection broke; before Linux 5.19 also otherwise) */
+                               result is short only if the connection broke; before Linux 5.19 also otherwise).
+                               `buffer` may be lent (umbel_block_lend), and data goes before it then, if the socket is
+                               the actor's own (else -EBADF). The pages of a large block are sent as they are; the descriptor is
+                               made non-blocking for that. */
     UMBEL_OP_SHUTDOWN = 14,  /* fd; arg: SHUT_… */
     UMBEL_OP_POLL = 15,      /* fd; arg: POLL… mask. Result: the events. May be UMBEL_OP_MULTI. */
     UMBEL_OP_TIMEOUT = 16,   /* offset: nanoseconds from now. Result 0 when they are over. Needs no kernel operation. */

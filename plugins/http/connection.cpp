@@ -13,6 +13,8 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t single_receive = 16 << 10;
+// Up to here, one operation with a copy is cheaper than lending.
+constexpr std::size_t copied_at_most = 8 << 10;
 constexpr std::size_t linger_bytes = 1 << 20;
 constexpr auto linger_time = 1s;
 
@@ -93,6 +95,17 @@ bool Connection::send(std::array<std::string_view, 3> parts, int flags) {
         size += part.size();
     }
     return submit(send, size);
+}
+
+bool Connection::send(std::array<std::string_view, 2> parts, const umbel::shared_block& block, std::size_t offset,
+                      std::size_t size) {
+    if (size <= copied_at_most) return send({parts[0], parts[1], block.text().substr(offset, size)});
+    if (!flush()) return false;  // I2
+    auto lent = me_.lend(block, offset, size);
+    if (!lent) return false;
+    auto send = umbel::op::send(peer_, *lent);
+    send.data(parts[0]).data(parts[1]);
+    return submit(send, parts[0].size() + parts[1].size() + size);
 }
 
 bool Connection::send(umbel::buffer&& block) {

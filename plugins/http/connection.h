@@ -50,6 +50,9 @@ public:
     /// Sends a copy of the parts, one behind the other, when the send before it is over. False: the connection is broken
     /// or too slow, and cannot be used any more; of the parts themselves, that shows later.
     [[nodiscard]] bool send(std::array<std::string_view, 3> parts, int flags = 0);
+    /// The same with a part of a block behind the parts; a small part is copied, a large one goes as it lies there.
+    [[nodiscard]] bool send(std::array<std::string_view, 2> parts, const umbel::shared_block& block, std::size_t offset,
+                            std::size_t size);
     /// The same with a buffer as it is.
     [[nodiscard]] bool send(umbel::buffer&& block);
     /// Waits until all has been accepted by the client's side. What has not is lost when the connection goes away.

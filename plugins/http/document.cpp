@@ -103,15 +103,18 @@ umbel::result<EntryRef> read_document(umbel::self& me, const Document& document,
     entry->modified_ns = document.what.modified_ns;
     entry->validators = validators(entry->size, entry->modified_s, entry->modified_ns);
     entry->head = file_head(content_type(entry->path), entry->size, entry->validators);
-    entry->content.reserve(entry->size);
-    while (entry->content.size() < entry->size) {
+    if (entry->size == 0) return reference;
+    auto content = me.make_block(entry->size);
+    if (!content) return std::unexpected(content.error());
+    for (std::size_t have = 0; have < entry->size;) {
         constexpr std::size_t block = 64 << 10;
-        const std::size_t wanted = std::min<std::size_t>(block, entry->size - entry->content.size());
-        const auto read = me.await(me.read(document.file, wanted, entry->content.size()));
+        const auto into = content->writable().subspan(have);
+        const auto read = me.await(me.read_into(document.file, into.first(std::min(block, into.size())), have));
         if (!read) return std::unexpected(read.error());
-        if (read->empty()) return EntryRef();
-        entry->content.append(read->text());
+        if (*read == 0) return EntryRef();
+        have += *read;
     }
+    entry->content = std::move(*content);
     return reference;
 }
 

@@ -37,8 +37,8 @@ struct Entry {
     std::int64_t modified_s = 0;
     std::uint32_t modified_ns = 0;
     Validators validators;
-    std::string head;  // all but the Ending
-    std::string content;
+    std::string head;             // all but the Ending
+    umbel::shared_block content;  // null if the file is empty; sent as it lies there
 
     /// It is still this file.
     [[nodiscard]] bool same_as(const umbel::file_status& now) const {

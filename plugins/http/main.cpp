@@ -112,7 +112,7 @@ constexpr umbel_setting settings[] = {
            "How long a cached file is sent without a look at the disk; 0s: it is looked at each time"),
     amount("cache_size", UMBEL_SETTING_SIZE, "64MiB", 0, std::int64_t{1 << 20} * mib,
            "Memory for cached files, bytes, all executors together"),
-    amount("cache_file_limit", UMBEL_SETTING_SIZE, "64KiB", 0, mib,
+    amount("cache_file_limit", UMBEL_SETTING_SIZE, "2MiB", 0, 1024 * mib,
            "Files up to this size are cached, bytes; larger ones are read from the disk each time"),
     amount("header_limit", UMBEL_SETTING_SIZE, "16KiB", 512, 64 * kib,
            "A request's largest head, bytes; its first line may have half of that"),

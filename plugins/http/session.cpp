@@ -194,7 +194,8 @@ private:
     bool send_entry(const Entry& entry) {
         if (not_modified(entry.validators, parser_.if_none_match(), parser_.if_modified_since()))
             return wire_.send({not_modified_head(entry.validators), ending(), {}});
-        return wire_.send({entry.head, ending(), without_body() ? std::string_view() : entry.content});
+        if (without_body() || !entry.content) return wire_.send({entry.head, ending(), {}});
+        return wire_.send({entry.head, ending()}, entry.content, 0, entry.size);
     }
 
     // A file too large to be kept: block by block, the next being read while one is sent, none copied.
@@ -253,10 +254,7 @@ private:
 
 // Small regions share their page tables. The I/O heap has to hold two blocks, or an answer made of a cached file while the
 // next file is read, and records; the mailbox, the completions that a stream may bring.
-std::size_t session_memory(const Site& site) {
-    constexpr std::size_t room_for_head = 4_KiB;
-    return std::max(4 * largest_block, 2 * std::bit_ceil(site.cache_file_limit + room_for_head));
-}
+std::size_t session_memory(const Site&) { return 4 * largest_block; }
 
 void session(umbel::self& me, umbel::socket peer, const Site* site, umbel::actor_id cache) {
     Session(me, std::move(peer), *site, cache).run();

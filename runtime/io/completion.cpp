@@ -41,6 +41,7 @@ bool Completion::settle(Operation& operation, int result, std::uint32_t flags, C
         return false;
     }
     if (operation.is_stream()) return settle_stream(operation, more, message);
+    if (operation.marked(mark_pushed)) return settle_push(operation, message);
     return settle_last(operation, message);
 }
 
@@ -100,6 +101,20 @@ bool Completion::settle_stream(Operation& operation, bool more, CompletionMessag
         submission_.idle_.push_back(&operation);
     }
     return good;
+}
+
+// The socket of a push has room again, or is over; or the waiting for it was cancelled.
+bool Completion::settle_push(Operation& operation, CompletionMessage& message) {
+    if (message.result >= 0 && operation.marked(mark_cancelled)) message.result = -ECANCELED;
+    if (message.result >= 0) {
+        const auto sent = submission_.push_on(operation);
+        if (!sent) {
+            submission_.wait_to_push(operation);
+            return false;
+        }
+        message.result = *sent;
+    }
+    return settle_last(operation, message);
 }
 
 // Its last completion.

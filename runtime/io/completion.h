@@ -80,6 +80,7 @@ private:
     [[nodiscard]] bool settle(Operation& operation, int result, std::uint32_t flags, CompletionMessage& message);
     [[nodiscard]] bool settle_ready(Operation& operation, CompletionMessage& message);
     [[nodiscard]] bool settle_stream(Operation& operation, bool more, CompletionMessage& message);
+    [[nodiscard]] bool settle_push(Operation& operation, CompletionMessage& message);
     [[nodiscard]] bool settle_last(Operation& operation, CompletionMessage& message);
     void discard(Operation& operation, CompletionMessage& message);
     void take_back(Operation& close);

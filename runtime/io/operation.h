@@ -49,7 +49,8 @@ struct OperationOwner;
 enum class OperationState : std::uint8_t {
     armed,      // The kernel has it, or a submission queue entry names it. On no list but its owner's.
     timing,     // A timeout: on the timer wheel.
-    idle,       // A stream between two arms. On Submission's list of streams to arm, or paused.
+    idle,       // A stream between two arms: on Submission's list of streams to arm, or paused. A push that waits to be
+                // armed: on the same list.
     ready,      // Ended without the kernel. On Submission's ready list, until the next reap.
     fulfilled,  // Its last completion is in the mailbox.
 };
@@ -66,6 +67,7 @@ enum OperationMark : std::uint16_t {
     mark_copied = 128,      // The buffer is our copy of the author's bytes: freed at once, not handed back.
     mark_handed = 256,      // The buffer is the author's: handed back whatever the result.
     mark_linked = 1024,     // Waits in the kernel for the operation before it in its chain.
+    mark_pushed = 4096,     // A send that the executor does itself: push.cpp. `offset` is how far it has come.
     mark_carries = 2048,    // Its tail names descriptors of ours (duplicates) that are being passed.
     mark_closes_own = 512,  // A close of a descriptor that was its owner's, and is again if it does not come to that.
 };
@@ -143,6 +145,11 @@ inline constexpr int scm_pidfd = 4;
 [[nodiscard]] inline std::uint64_t user_data_of(const Operation& operation) {
     return reinterpret_cast<std::uint64_t>(&operation);
 }
+
+/// Behind the record of a push: its head, which goes before the buffer.
+struct PushHead {
+    std::uint32_t size = 0;  // bytes, behind this
+};
 
 [[nodiscard]] inline std::byte* tail_of(Operation* operation) { return reinterpret_cast<std::byte*>(operation + 1); }
 

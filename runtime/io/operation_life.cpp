@@ -30,6 +30,10 @@ bool uses_descriptor(std::uint16_t code) {
 bool Submission::arm_stream(Operation& stream) {
     OperationOwner& owner = *stream.owner;
     if (!has_room({1, 1})) return false;
+    if (stream.marked(mark_pushed)) {
+        arm_push(stream);
+        return true;
+    }
     if (stream.marked(mark_multishot)) {
         if (stream.code == UMBEL_OP_RECV && buffers_->available() == 0) return false;
     } else if (stream.code == UMBEL_OP_RECV) {

@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -423,6 +425,24 @@ int RealRing::call(const io_uring_sqe& sqe) {
             return result_of(::shutdown(sqe.fd, static_cast<int>(sqe.len)));
         default:
             return -EOPNOTSUPP;
+    }
+}
+
+std::int64_t RealRing::push(int fd, const Push& what) {
+    for (;;) {
+        ssize_t sent = 0;
+        if (what.file >= 0) {
+            // sendfile(2) asks the descriptor whether it may wait. Operations through the ring are not concerned.
+            const int on = 1;
+            if (::ioctl(fd, FIONBIO, &on) != 0) return -errno;
+            auto offset = static_cast<off_t>(what.offset);
+            sent = ::sendfile(fd, what.file, &offset, what.size);
+        } else {
+            sent = ::send(fd, what.bytes, what.size, MSG_DONTWAIT | MSG_NOSIGNAL | (what.more ? MSG_MORE : 0));
+        }
+        if (sent > 0) return sent;
+        if (sent == 0) return -EIO;  // The file is shorter than its block: somebody has cut it.
+        if (errno != EINTR) return -errno;
     }
 }
 

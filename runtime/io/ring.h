@@ -217,6 +217,19 @@ public:
     /// Returns: what its completion's `res` would be; -EOPNOTSUPP for any other opcode.
     [[nodiscard]] virtual int call(const io_uring_sqe& sqe) = 0;
 
+    /// What push() sends: `size` bytes from memory, or of a memory file from `offset` (`file` ≥ 0).
+    struct Push {
+        const std::byte* bytes = nullptr;
+        int file = -1;
+        std::uint64_t offset = 0;
+        std::size_t size = 0;
+        bool more = false;  // Further bytes follow at once.
+    };
+    /// Sends what a stream socket takes now, outside the queues, and never waits: sendfile(2) for a file, which must be
+    /// one whose pages are always there (memfd_create), else send(2). The process must ignore SIGPIPE.
+    /// Returns: bytes sent, at least one; -EAGAIN: none now, poll for POLLOUT; another -errno: the connection is over.
+    [[nodiscard]] virtual std::int64_t push(int fd, const Push& what) = 0;
+
     /// setsockopt(2) with an int, getsockname(2): neither blocks, and no opcode does them on all our kernels.
     /// Returns: 0 or -errno.
     [[nodiscard]] virtual int set_socket_option(int fd, int level, int option, int value) = 0;

@@ -52,6 +52,9 @@ SimRing::~SimRing() { world_.forget(*this); }
 
 int SimRing::enter(unsigned min_complete, Nanoseconds timeout) { return world_.enter(*this, min_complete, timeout); }
 int SimRing::call(const io_uring_sqe& sqe) { return world_.call(sqe); }
+std::int64_t SimRing::push(int fd, const Push& what) {
+    return world_.push(fd, {reinterpret_cast<const char*>(what.bytes), what.size});
+}
 int SimRing::set_socket_option(int fd, int level, int option, int value) {
     return world_.set_socket_option(fd, level, option, value);
 }

@@ -44,6 +44,7 @@ public:
     /// number submitted). The driver then runs the other executors, and when all rings are asleep() advances the world.
     [[nodiscard]] int enter(unsigned min_complete, Nanoseconds timeout) override;
     [[nodiscard]] int call(const io_uring_sqe& sqe) override;
+    [[nodiscard]] std::int64_t push(int fd, const Push& what) override;
     [[nodiscard]] int set_socket_option(int fd, int level, int option, int value) override;
     [[nodiscard]] int local_address(int fd, sockaddr* address, socklen_t* length) override;
     [[nodiscard]] int duplicate(int fd) override;

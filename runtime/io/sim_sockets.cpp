@@ -616,6 +616,22 @@ void SimWorld::drop_rights(RightsId rights) {
     for (const DescriptionId id : passed) release(id);
 }
 
+std::int64_t SimWorld::push(int fd, std::string_view bytes) {
+    Description* found = at(fd);
+    if (found == nullptr) return -EBADF;
+    Description& socket = *found;
+    if (socket.kind != Description::Kind::socket) return -ENOTSOCK;
+    if (socket.state != Description::State::connected) return -EPIPE;
+    if (!socket.broken && chance(faults_.connection_reset)) break_connection(socket);
+    if (socket.broken) return std::exchange(socket.broken_reported, true) ? -EPIPE : -ECONNRESET;
+    if (socket.sent_end || find(socket.peer) == nullptr) return -EPIPE;
+    std::size_t length = std::min(bytes.size(), room_to_send(socket));
+    if (length == 0) return -EAGAIN;
+    if (length > 1 && chance(faults_.short_transfer)) length = 1 + random_below(length);
+    transmit(socket, bytes.substr(0, length));  // W2
+    return static_cast<std::int64_t>(length);
+}
+
 void SimWorld::attempt_send(Operation& op) {
     Description& socket = *find(op.description);
     const auto finish = [this, &op](int result) { complete(op, result); };

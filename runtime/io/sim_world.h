@@ -253,6 +253,7 @@ private:
     int do_close(int fd);
     int do_shutdown(Description* socket, int how);
     int call(const io_uring_sqe& sqe);
+    std::int64_t push(int fd, std::string_view bytes);
     int set_socket_option(int fd, int level, int option, int value);
     int local_address(int fd, sockaddr* address, socklen_t* length);
     int duplicate(int fd);

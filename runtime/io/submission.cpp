@@ -149,7 +149,7 @@ MessageTail message_tail(Operation* operation, std::uint32_t pieces, std::uint32
 
 // How an operation will be done; made without touching anything.
 struct Submission::Plan {
-    enum class Way : std::uint8_t { kernel, call, timer, cancel, none } way = Way::kernel;
+    enum class Way : std::uint8_t { kernel, call, push, timer, cancel, none } way = Way::kernel;
     bool open_ended = false;
     bool multishot = false;         // in the kernel
     std::uint32_t tail = 0;         // bytes behind the record
@@ -166,6 +166,16 @@ Submission::Submission(Ring& ring, TimerWheel& timers, DescriptorTable& descript
       credits_(ring.completion_entries(), std::min<unsigned>(ring.submission_entries(), UMBEL_CHAIN_MAX)) {}
 
 // ---- submit: look, allocate, fill in ----------------------------------------------------------------------------------
+
+// A part of a shared block goes the short way (push.cpp) if it has pages that need no copy, or something before it.
+bool Submission::is_push(const OperationOwner& owner, const umbel_operation& wanted, bool chained,
+                         std::size_t data) const {
+    if (wanted.code != UMBEL_OP_SEND || wanted.buffer->origin != from_block || chained) return false;
+    constexpr auto known = static_cast<std::uint32_t>(MSG_MORE | MSG_NOSIGNAL | MSG_WAITALL);
+    if ((wanted.arg & ~known) != 0 || !descriptors_.owned_by(wanted.fd, owner.actor)) return false;
+    const auto span = static_cast<SpanId>(wanted.buffer->span);
+    return data != 0 || reinterpret_cast<const Loan*>(owner.io_heap.address(span))->block->file() >= 0;
+}
 
 int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const {
     if (wanted.code >= UMBEL_OP_COUNT) return UMBEL_E_UNSUPPORTED;  // of a newer runtime
@@ -229,7 +239,15 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
         case UMBEL_OP_WRITE:
         case UMBEL_OP_SEND:
             if (has_buffer(wanted)) {
-                if (data != 0 || wanted.buffer->size > wanted.buffer->capacity) return UMBEL_E_INVALID;
+                if (data > UMBEL_BUFFER_MAX || wanted.buffer->size > wanted.buffer->capacity) return UMBEL_E_INVALID;
+                if (is_push(owner, wanted, chained, data)) {
+                    plan.way = Plan::Way::push;
+                    plan.open_ended = true;  // It ends with its descriptor.
+                    plan.tail = static_cast<std::uint32_t>(sizeof(PushHead) + data);
+                } else if (data != 0) {
+                    const bool lent = wanted.code == UMBEL_OP_SEND && wanted.buffer->origin == from_block;
+                    return lent && !descriptors_.owned_by(wanted.fd, owner.actor) ? -EBADF : int{UMBEL_E_INVALID};
+                }
             } else {
                 if (data > UMBEL_BUFFER_MAX) return UMBEL_E_INVALID;
                 plan.buffer = static_cast<std::uint32_t>(data);
@@ -268,6 +286,8 @@ int Submission::plan(const OperationOwner& owner, const umbel_operation& wanted,
     }
     for (const umbel_buffer& buffer : handed(wanted)) {
         if (buffer.data == nullptr || buffer.origin == from_vector) return UMBEL_E_INVALID;
+        // Nobody writes into a block that others may read.
+        if (buffer.origin == from_block && wanted.code == UMBEL_OP_READV) return UMBEL_E_INVALID;
         if (buffer.origin == from_block && wanted.code == UMBEL_OP_READV)
             return UMBEL_E_INVALID;  // Others may read it.
         if (buffer.origin == from_provided && (!buffers_ || !buffers_->holds(buffer, owner))) return UMBEL_E_INVALID;
@@ -539,6 +559,13 @@ int Submission::make(OperationOwner& owner, const umbel_operation& wanted, const
         case UMBEL_OP_CONNECT:
             copy_data(wanted, tail);
             break;
+        case UMBEL_OP_SEND:
+            if (plan.way == Plan::Way::push) {
+                ::new (tail) PushHead{static_cast<std::uint32_t>(plan.tail - sizeof(PushHead))};
+                copy_data(wanted, tail + sizeof(PushHead));
+                operation.marks |= mark_pushed;
+            }
+            break;
         case UMBEL_OP_TIMEOUT:
             if (plan.tail != 0) {
                 const auto nanoseconds = static_cast<std::int64_t>(wanted.offset);
@@ -694,6 +721,13 @@ void Submission::begin(Operation& operation, const umbel_operation& wanted, cons
         }
         case Plan::Way::call:
             perform(operation, wanted);
+            break;
+        case Plan::Way::push:
+            if (const auto sent = push_on(operation)) {
+                finish(operation, *sent);
+            } else {
+                wait_to_push(operation);
+            }
             break;
         case Plan::Way::timer:
             operation.state = OperationState::timing;

@@ -141,6 +141,8 @@ private:
     [[nodiscard]] Verdict submit_planned(OperationOwner& owner, std::span<const umbel_operation> operations,
                                          std::span<Plan> plans, umbel_pending* pendings, Nanoseconds now);
     [[nodiscard]] int plan(const OperationOwner& owner, const umbel_operation& wanted, bool chained, Plan& plan) const;
+    [[nodiscard]] bool is_push(const OperationOwner& owner, const umbel_operation& wanted, bool chained,
+                               std::size_t data) const;
     [[nodiscard]] static int plan_vector(const umbel_operation& wanted, Plan& plan);
     [[nodiscard]] int make(OperationOwner& owner, const umbel_operation& wanted, const Plan& plan, Nanoseconds now,
                            Operation*& made);
@@ -157,6 +159,9 @@ private:
     void perform(Operation& operation, const umbel_operation& wanted);
     void fill(io_uring_sqe* sqe, Operation& operation, const umbel_operation& wanted);
     [[nodiscard]] bool arm_stream(Operation& stream);
+    [[nodiscard]] std::optional<std::int64_t> push_on(Operation& operation);
+    void wait_to_push(Operation& operation);
+    void arm_push(Operation& operation);
     void finish(Operation& operation, std::int64_t result);
     void close_now(std::int64_t fd);
     void close_carried(Operation& operation);
@@ -177,7 +182,7 @@ private:
     Credits credits_;
     std::optional<BufferPool> buffers_;
     Waiting ready_;    // ended without the kernel; the next reap delivers them
-    Waiting idle_;     // streams to arm
+    Waiting idle_;     // streams to arm, and pushes that wait for their socket
     Waiting cancels_;  // armed operations whose cancel waits for room
     Operation* wake_ = nullptr;
     bool draining_ = false;

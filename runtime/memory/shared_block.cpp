@@ -1,5 +1,8 @@
 #include "runtime/memory/shared_block.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <new>
 
@@ -13,9 +16,29 @@ std::uint64_t bytes_for(std::uint64_t size) {
     return sizeof(SharedBlock) + (size + line - 1) / line * line;
 }
 
+struct Pages {
+    std::byte* data = nullptr;
+    int file = -1;
+};
+
+// A memory file of `size` bytes, mapped. None where a descriptor, a mapping or memory is not to be had.
+Pages make_pages(std::uint64_t size) {
+    const int file = memfd_create("umbel-block", MFD_CLOEXEC);
+    if (file < 0) return {};
+    void* mapped = MAP_FAILED;
+    if (ftruncate(file, static_cast<off_t>(size)) == 0) {
+        mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    }
+    if (mapped == MAP_FAILED) {
+        close(file);
+        return {};
+    }
+    return {static_cast<std::byte*>(mapped), file};
+}
+
 }  // namespace
 
-// Freed with its last block, or by SharedBlocks if there is none (B4).
+// Freed with its last block, or by SharedBlocks if there is none (B5).
 struct SharedBlocks::Account {
     explicit Account(Bytes most) : limit(most) {}
 
@@ -45,13 +68,19 @@ SharedBlock* SharedBlocks::make(std::uint64_t size) {
     if (size == 0 || size > most_bytes) return nullptr;
     const std::uint64_t bytes = bytes_for(size);
     if (!account_->take(bytes)) return nullptr;
-    void* memory = std::aligned_alloc(alignof(SharedBlock), bytes);
+    const Pages pages = size >= paged_from ? make_pages(size) : Pages{};
+    void* memory = std::aligned_alloc(alignof(SharedBlock), pages.file >= 0 ? sizeof(SharedBlock) : bytes);
     if (memory == nullptr) {
+        if (pages.file >= 0) {
+            munmap(pages.data, size);
+            close(pages.file);
+        }
         account_->in_use.fetch_sub(bytes, std::memory_order_relaxed);
         return nullptr;
     }
     account_->hold();
-    return ::new (memory) SharedBlock(*account_, size);
+    std::byte* data = pages.file >= 0 ? pages.data : static_cast<std::byte*>(memory) + sizeof(SharedBlock);
+    return ::new (memory) SharedBlock(*account_, data, size, pages.file);
 }
 
 Bytes SharedBlocks::in_use() const { return Bytes{account_->in_use.load(std::memory_order_relaxed)}; }
@@ -60,6 +89,10 @@ Bytes SharedBlocks::limit() const { return account_->limit; }
 void SharedBlock::destroy() {
     SharedBlocks::Account* account = account_;
     const std::uint64_t bytes = bytes_for(size_);
+    if (file_ >= 0) {
+        munmap(data_, size_);
+        close(file_);  // B4
+    }
     this->~SharedBlock();
     std::free(this);
     account->in_use.fetch_sub(bytes, std::memory_order_relaxed);  // B3

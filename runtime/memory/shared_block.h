@@ -4,7 +4,9 @@
 //         bytes into it, once for each operation. For a file of 100 KiB that is sent ten thousand times a second the copy
 //         costs as much as the kernel's own. A shared block is written once, never moves, and is freed by whoever lets
 //         go of it last: an actor, a message under way, or an operation that the kernel has not finished.
-// Shape.  A header of 64 B and the bytes behind it, in one piece of the C heap. Holders count references. An operation
+// Shape.  Small ones: a header of 64 B and the bytes behind it, in one piece of the C heap. From 64 KiB on the bytes are a
+//         memory file (memfd) of their own, mapped here: the kernel can send its pages as they are, by its descriptor
+//         (file()), and copies nothing. Holders count references. An operation
 //         borrows a part of a block as a buffer (umbel_block_lend): the loan holds a reference until the buffer is freed,
 //         which for an operation is after its terminal CQE, whoever has died meanwhile (io/submission.h).
 //         SharedBlocks is the account of one runtime: bytes held, at most `limit`.
@@ -14,9 +16,12 @@
 //   B1  a block with references is neither freed nor moved
 //   B2  nobody writes to a block that more than one holder has; its maker does so before the first retain() or loan
 //   B3  the account's bytes are the sum of the sizes of all blocks that live, headers included, and at most its limit
-//   B4  an account lives as long as its last block: a plugin may let go of one after the runtime is gone
+//   B4  a page that the kernel has been given by file() is never written to again, not even after the block's end: the
+//       file goes with it, and what still travels keeps its pages
+//   B5  an account lives as long as its last block: a plugin may let go of one after the runtime is gone
 //
-// Cost.   retain, release: one atomic addition each. make: one malloc and two atomic additions.
+// Cost.   retain, release: one atomic addition each. make: a malloc; a large one is four system calls, a descriptor, a
+//         mapping, and its pages' first touch.
 // Not here.  Who is given how much: each plugin decides. Loans: io/operation.h. What a message carries is the sender's
 //         business: a reference inside a message that is never received is never given back.
 #pragma once
@@ -34,6 +39,7 @@ class SharedBlock;
 class SharedBlocks {
 public:
     static constexpr std::uint64_t most_bytes = std::uint64_t{1} << 30;  // of one block
+    static constexpr std::uint64_t paged_from = 64 << 10;
 
     explicit SharedBlocks(Bytes limit);
     SharedBlocks(const SharedBlocks&) = delete;
@@ -59,8 +65,10 @@ public:
     SharedBlock(const SharedBlock&) = delete;
     SharedBlock& operator=(const SharedBlock&) = delete;
 
-    [[nodiscard]] std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
+    [[nodiscard]] std::byte* data() { return data_; }
     [[nodiscard]] std::uint64_t size() const { return size_; }
+    /// The memory file that has the same bytes, or -1: the block is small, or there was no descriptor for it.
+    [[nodiscard]] int file() const { return file_; }
 
     void retain() {
         // relaxed: whoever adds a reference has one.
@@ -76,14 +84,17 @@ public:
 
 private:
     friend class SharedBlocks;
-    SharedBlock(SharedBlocks::Account& account, std::uint64_t size) : account_(&account), size_(size) {}
+    SharedBlock(SharedBlocks::Account& account, std::byte* data, std::uint64_t size, int file)
+        : account_(&account), data_(data), size_(size), file_(file) {}
     ~SharedBlock() = default;
     void destroy();
 
     SharedBlocks::Account* account_;
+    std::byte* data_;
     std::uint64_t size_;
+    int file_;
     std::atomic<std::uint32_t> references_{1};
 };
-static_assert(sizeof(SharedBlock) == 64, "the bytes begin on a cache line");
+static_assert(sizeof(SharedBlock) == 64, "a small block's bytes begin on a cache line");
 
 }  // namespace umbel::rt

@@ -1,7 +1,10 @@
 // Specification of shared_block.h. Loans: tests/sim/sched/shared_block_sim.cpp. Threads: tests/stress/memory/.
 #include "runtime/memory/shared_block.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <vector>
@@ -75,7 +78,39 @@ TEST(SharedBlock, NothingIsToBeHadOfNothing) {
     EXPECT_EQ(blocks.make(1), nullptr);
 }
 
-// Spec.   A block may outlive the account's owner (B4).
+// Spec.   A large block is a file as well, with the same bytes; it is gone with the block. Without a descriptor for it, it is
+//         memory only.
+TEST(SharedBlock, ALargeOneIsAFile) {
+    SharedBlocks blocks(16_MiB);
+    SharedBlock* small = blocks.make(SharedBlocks::paged_from - 1);
+    EXPECT_EQ(small->file(), -1);
+    small->release();
+
+    SharedBlock* large = blocks.make(300'001);
+    const int file = large->file();
+    ASSERT_GE(file, 0);
+    std::memset(large->data(), 0x5a, large->size());
+    std::vector<std::byte> read(large->size() + 1);
+    ASSERT_EQ(pread(file, read.data(), read.size(), 0), 300'001);
+    EXPECT_EQ(std::memcmp(read.data(), large->data(), large->size()), 0);
+    large->release();
+    EXPECT_EQ(fcntl(file, F_GETFD), -1);
+    EXPECT_EQ(blocks.in_use().count, 0u);
+
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{0, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    SharedBlock* without = blocks.make(300'001);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_NE(without, nullptr);
+    EXPECT_EQ(without->file(), -1);
+    std::memset(without->data(), 0x5a, without->size());
+    without->release();
+    EXPECT_EQ(blocks.in_use().count, 0u);
+}
+
+// Spec.   A block may outlive the account's owner (B5).
 // Method. AddressSanitizer sees a release that touches an account that is gone.
 TEST(SharedBlock, OutlivesTheRuntime) {
     SharedBlock* block = nullptr;
