@@ -46,7 +46,7 @@ public:
     explicit Builder(const Machine& machine) : machine_(machine) {}
 
     void read(ConfigFile file) {
-        problems_ = std::move(file.problems);
+        for (std::string& problem : file.problems) problems_.push_back(std::move(problem));
         for (const SectionHead& head : file.heads) read_head(head);
         for (const FileEntry& entry : file.entries) read_entry(entry);
     }
@@ -366,36 +366,168 @@ Machine this_machine(std::vector<std::string> plugin_folders) {
 
 std::expected<Configuration, Problems> configure(std::string_view text, const std::string& file,
                                                  const std::vector<Assignment>& assignments, const Machine& machine) {
+    return configure({{std::string(text), file}}, assignments, machine);
+}
+
+std::expected<Configuration, Problems> configure(const std::vector<SourceText>& sources,
+                                                 const std::vector<Assignment>& assignments, const Machine& machine) {
     Builder builder(machine);
-    builder.read(parse_config_file(text, file));
+    for (const SourceText& source : sources) builder.read(parse_config_file(source.text, source.file));
     for (const Assignment& assignment : assignments) builder.read(assignment);
     return builder.build();
 }
 
-std::expected<Configuration, Problems> load_configuration(const std::string& file,
-                                                          const std::vector<Assignment>& assignments,
-                                                          const Machine& machine) {
-    const auto refuse = [&](const std::string& why) { return std::unexpected(Problems{file + ": " + why}); };
+std::string drop_in_folder(const std::string& file) {
+    return (std::filesystem::path(file).parent_path() / "conf.d").string();
+}
+
+namespace {
+
+/// Reads a file of at most 1 MiB. The error: cause and remedy. named: how it came to be read, for the remedy.
+std::expected<std::string, std::string> read_file(const std::string& file, const char* named) {
+    const auto refuse = [](const std::string& why) { return std::unexpected(why); };
     const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return refuse("cannot be opened: " + error_text(errno) + "; name the config file with --config FILE");
+    if (fd < 0) return refuse("cannot be opened: " + error_text(errno) + "; " + named);
     struct Closer {
         int fd;
         ~Closer() { ::close(fd); }
     } const closer{fd};
     struct stat status{};
     if (::fstat(fd, &status) != 0) return refuse("cannot be read: " + error_text(errno));
-    if (S_ISDIR(status.st_mode)) return refuse("is a folder; name the config file with --config FILE");
+    if (S_ISDIR(status.st_mode)) return refuse(std::string("is a folder; ") + named);
     std::string text;
     std::array<char, 16384> piece{};
     for (;;) {
         const ssize_t got = ::read(fd, piece.data(), piece.size());
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return refuse("cannot be read: " + error_text(errno));
-        if (got == 0) break;
+        if (got == 0) return text;
         text.append(piece.data(), static_cast<std::size_t>(got));
         if (text.size() > max_file_bytes) return refuse("is larger than 1 MiB; that is no config file");
     }
-    return configure(text, file, assignments, machine);
+}
+
+/// The names of a folder's drop-ins, in order. Editors' and packagers' leavings (.x.conf, x.conf~, x.conf.dpkg-old) are none.
+std::expected<std::vector<std::string>, std::string> drop_ins(const std::string& folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    std::filesystem::directory_iterator entries(folder, error);
+    if (error == std::errc::no_such_file_or_directory) return names;
+    for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+        const std::string name = entries->path().filename().string();
+        if (name.ends_with(".conf") && !name.starts_with('.')) names.push_back(name);
+    }
+    if (error) {
+        return std::unexpected("cannot be read: " + error.message() +
+                               "; it is the folder of drop-ins, and umbeld's user must be able to list it");
+    }
+    std::ranges::sort(names);
+    return names;
+}
+
+bool same_value(const OptionDescription& option, const std::string& left, const std::string& right) {
+    const auto a = parse_value(option, left);
+    const auto b = parse_value(option, right);
+    return a && b && *a == *b;
+}
+
+const EffectiveSetting* find_setting(const Configuration& in, const EffectiveSetting& like) {
+    for (const EffectiveSetting& setting : in.effective) {
+        if (setting.section == like.section && setting.key == like.key) return &setting;
+    }
+    return nullptr;
+}
+
+bool has_section(const Configuration& in, const std::string& section) {
+    return std::ranges::find(in.effective, section, &EffectiveSetting::section) != in.effective.end();
+}
+
+}  // namespace
+
+std::expected<Configuration, Problems> load_configuration(const std::string& file,
+                                                          const std::vector<Assignment>& assignments,
+                                                          const Machine& machine) {
+    Problems problems;
+    std::vector<SourceText> sources;
+    const auto read = [&](const std::string& path, const char* named) {
+        auto text = read_file(path, named);
+        if (text) {
+            sources.push_back({std::move(*text), path});
+        } else {
+            problems.push_back(path + ": " + text.error());
+        }
+    };
+    read(file, "name the config file with --config FILE");
+    const std::string folder = drop_in_folder(file);
+    if (const auto names = drop_ins(folder)) {
+        for (const std::string& name : *names) {
+            read((std::filesystem::path(folder) / name).string(), "only files belong into the folder of drop-ins");
+        }
+    } else {
+        problems.push_back(folder + ": " + names.error());
+    }
+    auto configuration = configure(sources, assignments, machine);
+    if (problems.empty()) return configuration;
+    if (!configuration) problems.insert(problems.end(), configuration.error().begin(), configuration.error().end());
+    return std::unexpected(std::move(problems));
+}
+
+std::vector<SettingChange> differences(const Configuration& running, const Configuration& wanted) {
+    std::vector<SettingChange> changes;
+    for (const EffectiveSetting& after : wanted.effective) {
+        const OptionDescription* option = find_option(after.section + "." + after.key);
+        const EffectiveSetting* before = find_setting(running, after);
+        if (option != nullptr) {
+            if (before == nullptr || same_value(*option, before->value, after.value)) continue;
+            changes.push_back({after.section, after.key, before->value, after.value, after.origin,
+                               option->applies_at == AppliesAt::start});
+        } else if (has_section(running, after.section) && (before == nullptr || before->value != after.value)) {
+            changes.push_back({after.section, after.key, before == nullptr ? "(not set)" : before->value, after.value,
+                               after.origin, false});
+        }
+    }
+    for (const EffectiveSetting& before : running.effective) {
+        if (!has_section(wanted, before.section) || find_setting(wanted, before) != nullptr) continue;
+        changes.push_back({before.section, before.key, before.value, "(not set)", before.origin, false});
+    }
+    return changes;
+}
+
+Configuration running_after(const Configuration& running, const Configuration& wanted,
+                            const std::vector<std::string>& kept) {
+    const auto is_kept = [&](std::string_view plugin) { return std::ranges::find(kept, plugin) != kept.end(); };
+    Configuration result;
+    result.warnings = wanted.warnings;
+    result.settings = running.settings;
+    for (const EffectiveSetting& setting : wanted.effective) {
+        const OptionDescription* option = find_option(setting.section + "." + setting.key);
+        if (option == nullptr) {
+            if (!is_kept(std::string_view(setting.section).substr(plugin_prefix.size()))) {
+                result.effective.push_back(setting);
+            }
+            continue;
+        }
+        const bool stays = option->applies_at == AppliesAt::start;
+        const EffectiveSetting* before = find_setting(running, setting);
+        const bool changed = before != nullptr && !same_value(*option, before->value, setting.value);
+        result.effective.push_back(stays && changed ? *before : setting);
+        if (stays) continue;
+        if (const auto value = parse_value(*option, setting.value)) option->store(*value, result.settings);
+    }
+    // What an empty one means has been found out already.
+    result.settings.daemon.plugin_dir = wanted.settings.daemon.plugin_dir;
+    for (const EffectiveSetting& setting : running.effective) {
+        if (find_option(setting.section + "." + setting.key) != nullptr) continue;
+        if (is_kept(std::string_view(setting.section).substr(plugin_prefix.size())))
+            result.effective.push_back(setting);
+    }
+    result.settings.runtime.plugins.clear();
+    for (const rt::PluginOptions& plugin : wanted.settings.runtime.plugins) {
+        const auto before = std::ranges::find(running.settings.runtime.plugins, plugin.name, &rt::PluginOptions::name);
+        const bool as_before = is_kept(plugin.name) && before != running.settings.runtime.plugins.end();
+        result.settings.runtime.plugins.push_back(as_before ? *before : plugin);
+    }
+    return result;
 }
 
 std::string dump(const Configuration& configuration) {

@@ -1,9 +1,12 @@
-// configuration.h: a config file and the command line's `--set`s, checked and put together.
+// configuration.h: a config file, its drop-ins and the command line's `--set`s, checked and put together.
 //
 // Why.    The daemon starts with a configuration that is right as a whole, or not at all: then everything that is wrong
 //         with it is said at once, each with its place.
-// Shape.  default → file → command line, later ones win. Each effective value keeps its origin, for messages and
-//         `--dump-config`. Values are checked one by one (option_table.h), then against each other and the machine.
+// Shape.  default → file → drop-ins → command line, later ones win. Drop-ins are conf.d/*.conf beside the file, in the order
+//         of the bytes of their names. A key may stand once in each file: twice in one is a mistake, in a later one it
+//         overrides. Each effective value keeps its origin, for messages and `--dump-config`. Values are checked one by one
+//         (option_table.h), then against each other and the machine.
+// Reload. differences() says what a new configuration changes in one that runs; running_after() is what runs then.
 // Invariants
 //   I1  a Configuration has no problem: every value is in its bounds and fits the others
 //   I2  dump() is a config file that gives the same Configuration
@@ -51,15 +54,47 @@ struct Configuration {
 
 using Problems = std::vector<std::string>;  // one line each, at least one
 
+/// A file's contents, and its name, for origins.
+struct SourceText {
+    std::string text;
+    std::string file;
+};
+
+/// sources: the config file, then its drop-ins, in their order.
+[[nodiscard]] std::expected<Configuration, Problems> configure(const std::vector<SourceText>& sources,
+                                                               const std::vector<Assignment>& assignments,
+                                                               const Machine& machine);
+
 /// text: the file's contents.   file: its name, for origins.
 [[nodiscard]] std::expected<Configuration, Problems> configure(std::string_view text, const std::string& file,
                                                                const std::vector<Assignment>& assignments,
                                                                const Machine& machine);
 
-/// Reads the file and configures. Problems: also that the file cannot be read.
+/// The folder of `file`'s drop-ins, which need not exist: conf.d beside it.
+[[nodiscard]] std::string drop_in_folder(const std::string& file);
+
+/// Reads the file and its drop-ins and configures. Problems: also that one of them cannot be read.
 [[nodiscard]] std::expected<Configuration, Problems> load_configuration(const std::string& file,
                                                                         const std::vector<Assignment>& assignments,
                                                                         const Machine& machine);
+
+/// A setting that a reload finds changed.
+struct SettingChange {
+    std::string section;
+    std::string key;
+    std::string before;  // as written; of a plugin's key that was not set: "(not set)"
+    std::string after;
+    std::string origin;          // of `after`
+    bool needs_restart = false;  // of a plugin's key always false: the plugin decides
+};
+
+/// What `wanted` changes, without plugins that are added or retired as a whole.
+[[nodiscard]] std::vector<SettingChange> differences(const Configuration& running, const Configuration& wanted);
+
+/// What runs once `wanted` has been applied to what runs now: what needs a restart is as before.
+/// kept: plugins that go on as they are, though they are wanted otherwise.
+[[nodiscard]] Configuration running_after(const Configuration& running, const Configuration& wanted,
+                                          const std::vector<std::string>& kept);
 
 /// Every setting with its origin, as a config file.
 [[nodiscard]] std::string dump(const Configuration& configuration);

@@ -69,19 +69,20 @@ constexpr auto table = std::to_array<OptionDescription>({
     {"actors.shared_memory", size, "256MiB", 0, 1024 * gib, "", start,
      "Bytes that shared blocks may take, all together: what plugins keep to be sent again and again, such as files.",
      [](const Value& v, Settings& to) { to.runtime.actors.shared_memory = bytes(v); }},
-    {"daemon.plugin_dir", folder, "", 0, 0, "", start,
+    {"daemon.plugin_dir", folder, "", 0, 0, "", reload,
      "The folder in which relative plugin paths are searched. Empty: ../lib/umbel as seen from umbeld's own folder.",
      [](const Value& v, Settings& to) { to.daemon.plugin_dir = std::get<std::string>(v); }},
-    {"daemon.drain_timeout", duration, "10s", 0, 3600 * s, "", start,
-     "After SIGTERM or SIGINT, how long what is in flight may take to finish before it is cancelled.",
+    {"daemon.drain_timeout", duration, "10s", 0, 3600 * s, "", reload,
+     "How long what is in flight may take to finish, after SIGTERM, SIGINT or the end of a plugin, before it is "
+     "cancelled.",
      [](const Value& v, Settings& to) { to.daemon.drain_timeout = nanoseconds(v); }},
-    {"log.level", choice, "info", 0, 0, "trace debug info warning error", start,
+    {"log.level", choice, "info", 0, 0, "trace debug info warning error", reload,
      "The least serious events that are logged.",
      [](const Value& v, Settings& to) { to.log.level = static_cast<rt::Level>(number<int>(v)); }},
     {"log.format", choice, "json", 0, 0, "json text", start,
      "json: one object a line, for programs (docs/log-events.md). text: for people.",
      [](const Value& v, Settings& to) { to.log.format = static_cast<LogFormat>(number<int>(v)); }},
-    {"log.levels", levels, "", 0, 0, "", start,
+    {"log.levels", levels, "", 0, 0, "", reload,
      "Levels of modules that are not to have log.level: daemon, runtime (what it reports itself), and plugins by their "
      "NAME, as in http:debug runtime:warning.",
      [](const Value& v, Settings& to) { to.log.levels = std::get<std::vector<ModuleLevel>>(v); }},
@@ -89,7 +90,7 @@ constexpr auto table = std::to_array<OptionDescription>({
      "Where log lines go: stdout, stderr, journal (natively, with a field for each key), or a file (written with a "
      "slash), which SIGHUP opens anew. auto: journal if systemd has connected stdout to it, else stdout.",
      [](const Value& v, Settings& to) { to.log.sink = std::get<std::string>(v); }},
-    {"log.rate_limit", integer, "1000", 0, 1'000'000, "", start,
+    {"log.rate_limit", integer, "1000", 0, 1'000'000, "", reload,
      "How many lines of one event and plugin are written in a second; of the others the number is. Structured events "
      "of "
      "plugins, as an access log's, are always written. 0: no limit.",
@@ -292,6 +293,31 @@ std::string option_help() {
                 "; a change needs a " + (option.applies_at == start ? "restart" : "reload") + "\n";
     }
     return help;
+}
+
+std::string option_manual() {
+    // scdoc takes * and _ for marks.
+    const auto plain = [](std::string_view text) {
+        std::string escaped;
+        for (const char c : text) {
+            if (c == '*' || c == '_' || c == '\\') escaped += '\\';
+            escaped += c;
+        }
+        return escaped;
+    };
+    std::string manual;
+    std::string_view section;
+    for (const OptionDescription& option : table) {
+        if (option.section() != section) {
+            section = option.section();
+            manual += (manual.empty() ? "# [" : "\n# [") + std::string(section) + "]\n";
+        }
+        manual += "\n*" + plain(option.name()) +
+                  "* (default: " + (option.default_value.empty() ? "empty" : plain(option.default_value)) + ")\n\t" +
+                  plain(option.description) + " Allowed: " + plain(range_text(option)) + ". A change needs a " +
+                  (option.applies_at == start ? "restart" : "reload") + ".\n";
+    }
+    return manual;
 }
 
 std::string nearest(std::string_view text, std::span<const std::string> candidates) {

@@ -1,6 +1,6 @@
 // option_table.h: every setting of the daemon, once.
 //
-// Why.    One row gives the parser, the bounds, `--help`, `--dump-config` and the test that config/umbel.conf explains
+// Why.    One row gives the parser, the bounds, `--help`, `--dump-config`, umbel.conf(5) and the test that config/umbel.conf explains
 //         each key with its default. A setting that is not here does not exist.
 // Shape.  A constant table of rows: key, type, unit, default, bounds, when a change applies, meaning, and where the
 //         value goes. The defaults are text, as in a file; a test holds them equal to runtime/base/options.h and settings.h.
@@ -74,6 +74,9 @@ struct OptionDescription {
 
 /// The table for people: `--help`.
 [[nodiscard]] std::string option_help();
+
+/// The table as part of a man page: scdoc.
+[[nodiscard]] std::string option_manual();
 
 /// Of `candidates`, the one a person most likely meant by `text`; "" if none is near.
 [[nodiscard]] std::string nearest(std::string_view text, std::span<const std::string> candidates);

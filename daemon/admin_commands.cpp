@@ -149,7 +149,7 @@ void add_admin_commands(Admin& admin, const AdminContext& context) {
     admin.add({"settings", observe, true, "the settings in force, with their origins",
                [context](const json&, const AdminPeer&) -> rt::Result<json> {
                    json all = json::array();
-                   for (const config::EffectiveSetting& one : context.configuration.effective) {
+                   for (const config::EffectiveSetting& one : context.running().effective) {
                        all.push_back(
                            {{"key", one.section + "." + one.key}, {"value", one.value}, {"origin", one.origin}});
                    }
@@ -159,9 +159,11 @@ void add_admin_commands(Admin& admin, const AdminContext& context) {
                [context](const json&, const AdminPeer&) -> rt::Result<json> { return level_rows(context.log); }});
     admin.add({"log.level", control, false, "sets a module's level, for ever or for a while",
                [context](const json& request, const AdminPeer&) { return set_level(context.log, request); }});
-    admin.add({"reload", control, true, "what SIGHUP does", [context, said](const json&, const AdminPeer& peer) {
+    admin.add({"reload", control, false, "what SIGHUP does",
+               [context, said](const json&, const AdminPeer& peer) -> rt::Result<json> {
                    said("reload", peer);
-                   return context.reload();
+                   context.reload();
+                   return json("asked for; the log says what came of it: reloaded or reload_refused");
                }});
     admin.add({"stop", control, false, "drains and ends, as SIGTERM does",
                [context, said](const json&, const AdminPeer& peer) -> rt::Result<json> {

@@ -27,12 +27,10 @@ namespace umbel::daemon {
 struct AdminContext {
     rt::Runtime& runtime;
     Log& log;
-    const config::Configuration& configuration;
+    std::function<const config::Configuration&()> running;  // the configuration in force; on the main thread
     std::string config_file;
-    /// On the main thread. Its result says what it did; its errors, why nothing has changed.
-    std::function<rt::Result<nlohmann::json>()> reload;
-    /// Any thread.
-    std::function<void()> stop;
+    std::function<void()> reload;  // begins it; the log says what came of it
+    std::function<void()> stop;    // begins it
 };
 
 /// Adds every command.

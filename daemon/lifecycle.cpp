@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <string_view>
 #include <thread>
 
 #include "daemon/notify.h"
@@ -23,7 +24,7 @@ std::int64_t milliseconds(rt::Nanoseconds time) {
 class Life {
 public:
     Life(rt::Runtime& runtime, Log& log, SignalSource& signals, const LifecycleOptions& options)
-        : runtime_(runtime), log_(log), signals_(signals), options_(options) {}
+        : runtime_(runtime), log_(log), signals_(signals), options_(options), drain_timeout_(options.drain_timeout) {}
 
     int run() {
         began_ = std::chrono::steady_clock::now();
@@ -60,13 +61,116 @@ private:
         }
         if (!text.empty()) line.message = text;
         log_.write(std::move(line));
-        notify_ready(text.empty() ? "ready; no plugin is configured" : text);
+        notify_ready(status());
+    }
+
+    /// What runs, in one line.
+    std::string status() const {
+        std::string text;
+        for (const auto& [plugin, announced] : runtime_.announcements()) {
+            text.append(text.empty() ? "" : "; ").append(plugin).append(": ").append(announced);
+        }
+        return text.empty() ? "ready; no plugin has announced anything" : text;
     }
 
     void serve() {
-        while (!take_signal(long_wait)) {
+        serving_ = true;
+        if (reload_wanted_) begin_reload();
+        for (;;) {
+            const bool busy =
+                (options_.reload != nullptr && options_.reload->under_way()) || runtime_.plugins_changing();
+            if (take_signal(busy ? look_interval : long_wait)) break;
+            look_after_reload();
+            look_after_plugins();
+        }
+        serving_ = false;
+    }
+
+    // ---- Reloading.
+
+    void begin_reload() {
+        reload_wanted_ = false;
+        if (options_.reload == nullptr) return;
+        notify_reloading();
+        options_.reload->request();
+    }
+
+    void look_after_reload() {
+        if (options_.reload == nullptr) return;
+        const std::optional<ReloadOutcome> outcome = options_.reload->poll(runtime_);
+        if (!outcome) return;
+        if (outcome->applied()) {
+            const config::Settings& settings = options_.reload->running().settings;
+            log_.configure(settings.log);
+            drain_timeout_ = settings.daemon.drain_timeout;
+            for (const std::string& warning : options_.reload->running().warnings) {
+                log_.write(line_of(EventKind::config_warning, warning));
+            }
+            say_reloaded(*outcome);
+        } else {
+            LogLine line = line_of(EventKind::reload_refused, "nothing is changed: " + joined(outcome->problems, "; "),
+                                   {static_cast<std::int64_t>(outcome->problems.size()), milliseconds(outcome->took)});
+            log_.write(std::move(line));
+        }
+        if (options_.reload->under_way()) {
+            notify_reloading();  // It was asked for again meanwhile.
+        } else {
+            notify_ready(status());
         }
     }
+
+    void say_reloaded(const ReloadOutcome& outcome) {
+        std::string text = outcome.changes.empty() ? "nothing has changed" : joined(outcome.changes, "; ");
+        if (!outcome.restarts.empty()) text += "; needs a restart: " + joined(outcome.restarts, "; ");
+        LogLine line = line_of(EventKind::reloaded, std::move(text),
+                               {static_cast<std::int64_t>(outcome.changes.size()),
+                                static_cast<std::int64_t>(outcome.restarts.size()), milliseconds(outcome.took)});
+        log_.write(std::move(line));
+        for (const std::string& plugin : outcome.plugins.added) say_of(EventKind::plugin_added, plugin, "", {});
+        for (const std::string& plugin : outcome.plugins.retired) {
+            say_of(EventKind::plugin_retiring, plugin, "finishing what is in flight", {milliseconds(drain_timeout_)});
+        }
+    }
+
+    void look_after_plugins() {
+        if (!runtime_.plugins_changing()) return;
+        rt::PluginPatience patience;
+        patience.start = options_.plugin_start_timeout;
+        patience.drain = drain_timeout_;
+        patience.cancel = options_.cancel_timeout;
+        const std::vector<rt::PluginNews> all = runtime_.tend_plugins(patience);
+        for (const rt::PluginNews& news : all) {
+            switch (news.kind) {
+                case rt::PluginNews::Kind::running:
+                    break;  // Its main has said so: plugin_ready.
+                case rt::PluginNews::Kind::failed:
+                    say_of(EventKind::plugin_failed, news.plugin, news.text + "; it is taken out again", {});
+                    break;
+                case rt::PluginNews::Kind::cancelled:
+                    say_of(EventKind::plugin_drain_timed_out, news.plugin, "", {milliseconds(drain_timeout_)});
+                    break;
+                case rt::PluginNews::Kind::gone:
+                    say_of(EventKind::plugin_retired, news.plugin, "", {milliseconds(news.took)});
+                    break;
+            }
+        }
+        if (!all.empty()) notify_status(status());
+    }
+
+    void say_of(EventKind kind, const std::string& plugin, std::string text,
+                std::initializer_list<std::int64_t> values) {
+        LogLine line = line_of(kind, std::move(text), values);
+        line.plugin = plugin;
+        log_.write(std::move(line));
+    }
+
+    static std::string joined(const std::vector<std::string>& parts, std::string_view between) {
+        std::string text;
+        for (const std::string& part : parts) text.append(text.empty() ? "" : between).append(part);
+        return text;
+    }
+
+    // ---- Ending.
 
     /// Waits for a signal at most so long. True: the daemon is to end.
     bool take_signal(rt::Nanoseconds timeout) {
@@ -76,6 +180,8 @@ private:
         if (!signal) return false;
         if (*signal == SIGHUP) {
             log_.reopen();
+            reload_wanted_ = true;
+            if (serving_) begin_reload();
             return false;
         }
         ending_signal_ = *signal;
@@ -86,12 +192,12 @@ private:
     bool drain() {
         drain_began_ = std::chrono::steady_clock::now();
         log_.write(line_of(EventKind::draining, signal_name(ending_signal_) + ": finishing what is in flight",
-                           {milliseconds(options_.drain_timeout)}));
-        notify_stopping("draining", options_.drain_timeout + options_.cancel_timeout + options_.stop_timeout);
+                           {milliseconds(drain_timeout_)}));
+        notify_stopping("draining", drain_timeout_ + options_.cancel_timeout + options_.stop_timeout);
         runtime_.begin_drain();
-        if (!wait_drained(options_.drain_timeout)) {
+        if (!wait_drained(drain_timeout_)) {
             if (abandoned_) return false;
-            log_.write(line_of(EventKind::drain_timed_out, "", {milliseconds(options_.drain_timeout)}));
+            log_.write(line_of(EventKind::drain_timed_out, "", {milliseconds(drain_timeout_)}));
             notify_status("cancelling what is still in flight");
             runtime_.cancel_operations();
             static_cast<void>(wait_drained(options_.cancel_timeout));
@@ -158,6 +264,9 @@ private:
     Log& log_;
     SignalSource& signals_;
     const LifecycleOptions& options_;
+    rt::Nanoseconds drain_timeout_;
+    bool serving_ = false;
+    bool reload_wanted_ = false;  // SIGHUP came before the daemon served
     Time began_{};
     Time drain_began_{};
     int ending_signal_ = 0;   // of the thread that waits for signals: the main one, in end() the other

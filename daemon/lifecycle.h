@@ -6,6 +6,7 @@
 //
 //   starting ──ready──▶ serving ──TERM/INT──▶ draining ──drained, or drain_timeout + cancel──▶ stopped: exit 0
 //      │ └──────────────TERM/INT──────────────────▲ │
+//      │                   (serving ──HUP──▶ serving: reload.h)
 //      └──failed──▶ stopped: exit code of the failure  └──TERM/INT again──▶ abandoned: exit at once, non-zero
 //
 // Invariants
@@ -20,6 +21,7 @@
 
 #include "daemon/log.h"
 #include "daemon/main_queue.h"
+#include "daemon/reload.h"
 #include "daemon/signals.h"
 #include "runtime/base/units.h"
 #include "runtime/runtime.h"
@@ -30,9 +32,11 @@ namespace umbel::daemon {
 [[nodiscard]] int exit_code_of(rt::ErrorClass error_class);
 
 struct LifecycleOptions {
-    rt::Nanoseconds drain_timeout = std::chrono::seconds(10);
+    rt::Nanoseconds drain_timeout = std::chrono::seconds(10);  // as long as no reload sets another
     rt::Nanoseconds cancel_timeout = std::chrono::seconds(1);  // after drain_timeout, for what was cancelled to end
     rt::Nanoseconds stop_timeout = std::chrono::seconds(5);    // for the executors' threads to end
+    rt::Nanoseconds plugin_start_timeout = std::chrono::seconds(30);  // for a plugin that a reload adds to be ready
+    Reload* reload = nullptr;  // what SIGHUP does beside opening the log anew; null: nothing
     /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.
     std::function<void(const std::string& why)> abandon;
     MainQueue* queue = nullptr;  // work for this thread, done between two waits; or none

@@ -296,17 +296,13 @@ void Log::emit(const rt::LogRecord& record) {
 
 void Log::reopen_sink(std::vector<LogLine>& lines) {
     if (!is_file(settings_.sink)) {
-        lines.push_back(
-            line_of(rt::EventKind::log_reopened, "nothing to open anew: log.sink is " + settings_.sink +
-                                                     "; the configuration is read again by a restart only"));
+        lines.push_back(line_of(rt::EventKind::log_reopened, "nothing to open anew: log.sink is " + settings_.sink));
         return;
     }
     // What came before the signal belongs into the old file.
     pump(std::exchange(lines, {}), nullptr);
     if (const auto opened = open_sink()) {
-        lines.push_back(
-            line_of(rt::EventKind::log_reopened,
-                    settings_.sink + " was opened anew; the configuration is read again by a restart only"));
+        lines.push_back(line_of(rt::EventKind::log_reopened, settings_.sink + " was opened anew"));
     } else {
         lines.push_back(line_of(rt::EventKind::log_failed, opened.error().message));
     }

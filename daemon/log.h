@@ -103,7 +103,7 @@ private:
     void apply_levels();                               // under mutex_
     void join();
 
-    const config::LogSettings settings_;
+    const config::LogSettings settings_;  // as it was opened; level, levels and rate may be others since
 
     // The log thread's; before it starts and after it ended, the main thread's (I2).
     std::unique_ptr<LogSink> sink_;

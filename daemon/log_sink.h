@@ -1,7 +1,7 @@
 // log_sink.h: the places log lines go to: a descriptor, a file, the journal.
 //
 // Why.    The log thread may wait for a slow reader, but the daemon must end all the same; a full disk and a reader that is
-//         gone lose lines, which are counted, and never half a line. Docs: docs/decisions/010-log-sinks.md.
+//         gone lose lines, which are counted, and never half a line. Docs: docs/decisions/013-log-sinks.md.
 // Shape.  add() spells a line into a buffer, flush() writes the buffer without blocking the thread in a system call: it
 //         waits by poll, as long as Patience lasts.
 //         DescriptorSink   stdout, stderr, a file: JSON or text. A pipe or terminal is opened anew, so that its

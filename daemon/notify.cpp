@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <ctime>
 #include <string>
 
 namespace umbel::daemon {
@@ -27,6 +29,13 @@ void send(const std::string& state) {
 void notify_ready(std::string_view status) { send("READY=1\nSTATUS=" + one_line(status)); }
 
 void notify_status(std::string_view status) { send("STATUS=" + one_line(status)); }
+
+void notify_reloading() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const auto microseconds = static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1'000;
+    send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) + "\nSTATUS=reading the configuration anew");
+}
 
 void notify_stopping(std::string_view status, rt::Nanoseconds most) {
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(most).count();

@@ -10,6 +10,8 @@ namespace umbel::daemon {
 /// Every plugin runs. status: one line for people.
 void notify_ready(std::string_view status);
 void notify_status(std::string_view status);
+/// The configuration is read anew; notify_ready() follows.
+void notify_reloading();
 /// The daemon ends, and that may take until `most` from now.
 void notify_stopping(std::string_view status, rt::Nanoseconds most);
 

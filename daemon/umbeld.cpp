@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/main_queue.h"
 #include "daemon/preflight.h"
+#include "daemon/reload.h"
 #include "daemon/signals.h"
 #include "daemon/version.h"
 #include "runtime/runtime.h"
@@ -95,6 +96,22 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         (*log)->stop(daemon::line_of(rt::EventKind::stopped, "ended after a failure", {code, 0}));
         return code;
     }
+    daemon::Reload reload(
+        configuration,
+        [&command]() -> std::expected<config::Configuration, config::Problems> {
+            auto wanted = config::load_configuration(command.config_file, command.assignments,
+                                                     config::this_machine(daemon::plugin_folders()));
+            if (!wanted) return wanted;
+            if (const auto writable = daemon::Log::check(wanted->settings.log); !writable) {
+                return std::unexpected(config::Problems{sink_origin(*wanted) + writable.error().message});
+            }
+            return wanted;
+        },
+        [](const rt::PluginOptions& plugin) -> rt::Result<void> {
+            const auto found = daemon::preflight_in_child(plugin);
+            if (!found) return std::unexpected(found.error());
+            return {};
+        });
     daemon::MainQueue queue([&signals] { signals.interrupt(); });
     const auto admin = open_admin(settings.admin, queue, **log);
     if (!admin) {
@@ -104,16 +121,14 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         return code;
     }
     if (*admin) {
-        daemon::add_admin_commands(**admin, {**runtime, **log, configuration, command.config_file,
-                                             [&log]() -> rt::Result<nlohmann::json> {
-                                                 (*log)->reopen();
-                                                 return nlohmann::json("the log file is opened anew");
-                                             },
-                                             [] { ::kill(::getpid(), SIGTERM); }});
+        daemon::add_admin_commands(
+            **admin, {**runtime, **log, [&reload]() -> const auto& { return reload.running(); }, command.config_file,
+                      [] { ::kill(::getpid(), SIGHUP); }, [] { ::kill(::getpid(), SIGTERM); }});
         (*admin)->start();
     }
     daemon::LifecycleOptions options;
     options.queue = &queue;
+    options.reload = &reload;
     options.drain_timeout = settings.daemon.drain_timeout;
     options.abandon = [](const std::string& why) {
         daemon::complain(why);

@@ -425,6 +425,7 @@ struct umbel_host {
     int (*open_process)(umbel_self*, int32_t);
     int (*process_status)(umbel_self*, int, umbel_process_status*);
     int (*open_signals)(umbel_self*, const int*, uint32_t);
+    int (*alive)(umbel_self*, umbel_actor_id);
 };
 
 /* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
@@ -487,6 +488,9 @@ static inline int umbel_register_name(umbel_self* self, const char* name) {
 static inline umbel_actor_id umbel_whereis(umbel_self* self, const char* name) {
     return self->host->whereis(self, name);
 }
+
+/* 1 if the actor lives, 0 if it has ended: for who waits for its answer. It may end right after. [actor] Never waits. */
+static inline int umbel_alive(umbel_self* self, umbel_actor_id id) { return self->host->alive(self, id); }
 
 /* Makes the calling actor the owner of a descriptor that another actor opened: it is closed when its owner ends.
  * 0 or UMBEL_E_INVALID. [actor] */

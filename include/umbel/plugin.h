@@ -76,6 +76,7 @@ public:
     void set(std::unique_ptr<const T> value) noexcept {
         // release: publishes the value. Pairs with the acquire in get().
         now_.store(value.get(), std::memory_order_release);
+        // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): noexcept says what happens.
         newest_ = new kept{std::move(value), newest_};
     }
 
@@ -133,7 +134,7 @@ auto read_value(const settings& from) {
 }
 template <auto& Place, class Pointer>
 void set_value(Pointer&& value) noexcept {
-    Place.set(std::move(value));
+    Place.set(std::forward<Pointer>(value));
 }
 
 }  // namespace detail

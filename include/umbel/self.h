@@ -420,6 +420,9 @@ public:
     result<void> register_name(const std::string& name) { return checked(umbel_register_name(raw_, name.c_str())); }
     [[nodiscard]] actor_id whereis(const std::string& name) { return {umbel_whereis(raw_, name.c_str())}; }
 
+    /// The actor has not ended: for who waits for its answer.
+    [[nodiscard]] bool alive(actor_id id) { return umbel_alive(raw_, id.value) != 0; }
+
     /// Ends this actor, normally; its frames are unwound.
     [[noreturn]] void exit() { throw detail::ending{}; }
     /// Ends this actor: it has failed, for this reason.

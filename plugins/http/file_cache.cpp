@@ -29,6 +29,12 @@ FileCache::~FileCache() = default;
 void FileCache::on_message(umbel::self& me, umbel::message& message) {
     if (const auto* kept = message.as<CacheKeep>()) {
         keep(EntryRef::unpack(kept->entry), me.now());
+    } else if (const auto* reset = message.as<CacheReset>()) {
+        limit_ = reset->limit;
+        valid_ = reset->valid;
+        size_ = 0;
+        table_->by_key.clear();
+        table_->by_use.clear();
     } else if (message.type() == umbel::message_type_of<CacheQuestion>() &&
                message.bytes().size() >= sizeof(CacheQuestion)) {
         CacheQuestion question;

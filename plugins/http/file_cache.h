@@ -2,7 +2,8 @@
 //
 // Why.    A hot file costs no call of the file system: its head and content lie ready, in one piece each.
 // Shape.  One FileCache actor on each executor owns a table; sessions ask it by message and hand it what they have read.
-//         An Entry never changes after it was made; whoever holds an EntryRef may read it, on any executor.
+//         An Entry never changes after it was made; whoever holds an EntryRef may read it, on any executor. Of a large file
+//         only the head is kept, and that it is there.
 // Owner.  The table: its actor alone. Entries: those who hold references, the messages under way included.
 //
 // How old an answer may be.  An entry is sent without a look at the disk for `cache_valid`. The first to ask after that
@@ -16,78 +17,56 @@
 // Not here.  Reading files and comparing them with the disk: document.h.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
+#include "encoding.h"
+#include "ref.h"
 #include "response.h"
 #include "umbel/umbel.h"
 
 namespace http {
 
-/// A file as it is sent. Made by one session, immutable afterwards.
-struct Entry {
-    std::string key;   // the request's path, as parse_target gives it
+/// A representation of a file as it is sent. Made by one session, immutable afterwards.
+struct Entry : Counted {
+    std::string key;   // cache_key() of the request
     std::string path;  // the file behind it, below the root
+    std::string base;  // the same without its coding's suffix
     std::uint64_t inode = 0;
     std::uint64_t size = 0;
     std::int64_t modified_s = 0;
     std::uint32_t modified_ns = 0;
+    std::uint8_t siblings = 0;  // which of the site's codings lie beside `base`: bits in the order of Coding
+    bool large = false;         // `content` is empty: it is read from the disk each time
+    std::string_view content_type;
+    std::string_view coding;
     Validators validators;
     std::string head;             // all but the Ending
     umbel::shared_block content;  // null if the file is empty; sent as it lies there
 
+    [[nodiscard]] Representation representation() const {
+        return {content_type, coding, size, validators, siblings != 0};
+    }
     /// It is still this file.
     [[nodiscard]] bool same_as(const umbel::file_status& now) const {
         return now.is_regular() && now.inode == inode && now.size == size && now.modified_s == modified_s &&
                now.modified_ns == modified_ns;
     }
     /// Bytes of memory, about.
-    [[nodiscard]] std::size_t cost() const { return 512 + 2 * key.size() + path.size() + head.size() + content.size(); }
-
-private:
-    friend class EntryRef;
-    mutable std::atomic<std::uint32_t> references_{0};
+    [[nodiscard]] std::size_t cost() const {
+        return 640 + 2 * key.size() + path.size() + base.size() + head.size() + content.size();
+    }
 };
+using EntryRef = Ref<Entry>;
 
-/// A reference to an entry; the last one frees it.
-class EntryRef {
-public:
-    EntryRef() = default;
-    explicit EntryRef(const Entry* entry) : entry_(entry) {
-        // relaxed: whoever adds a reference has one, or has just made the entry.
-        if (entry_ != nullptr) entry_->references_.fetch_add(1, std::memory_order_relaxed);
-    }
-    EntryRef(const EntryRef& other) : EntryRef(other.entry_) {}
-    EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
-    EntryRef& operator=(EntryRef other) noexcept {
-        std::swap(entry_, other.entry_);
-        return *this;
-    }
-    ~EntryRef() {
-        // release: this holder's reads are over. acquire: pairs with the other holders' releases, before it is freed.
-        if (entry_ != nullptr && entry_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete entry_;
-    }
-
-    [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
-    const Entry& operator*() const { return *entry_; }
-    const Entry* operator->() const { return entry_; }
-    [[nodiscard]] const Entry* get() const { return entry_; }
-
-    /// Puts the reference into a message, and takes it out again.
-    [[nodiscard]] const Entry* pack() && { return std::exchange(entry_, nullptr); }
-    [[nodiscard]] static EntryRef unpack(const Entry* packed) {
-        EntryRef reference;
-        reference.entry_ = packed;
-        return reference;
-    }
-
-private:
-    const Entry* entry_ = nullptr;
-};
+/// What is asked for: a path under one Site (by its serial), and the codings that are acceptable, in this order.
+inline void put_cache_key(std::string& key, std::string_view path, const CodingList& accepted, std::uint64_t site) {
+    key.append(path).push_back('\0');
+    key.append(std::to_string(site)).push_back('\0');
+    for (const Coding coding : accepted) key.push_back(static_cast<char>('0' + static_cast<int>(coding)));
+}
 
 /// Session → cache: what have you for the path behind this header?
 struct CacheQuestion {
@@ -103,6 +82,11 @@ struct CacheAnswer {
 /// Session → cache: this is what the disk has now.
 struct CacheKeep {
     const Entry* entry = nullptr;  // packed
+};
+/// Gate → cache: there is a new Site. What was kept under the old one is not asked for any more, and goes.
+struct CacheReset {
+    std::size_t limit = 0;
+    umbel::nanoseconds valid{0};
 };
 
 class FileCache {

@@ -1,57 +1,44 @@
-// main.cpp: the plugin `http`: serves a folder over HTTP/1.1.
+// main.cpp: the plugin `http`: serves a folder, and the routes of other plugins, over HTTP/1.1.
 //
-// Shape.  Main runs once. It opens the folder and one listener for each executor, and spawns on each a file cache and an
-//         acceptor; an acceptor spawns one session a connection (session.h).
+// Shape.  Main runs once. It opens the folder and one listener for each executor, and spawns on each a file cache and a
+//         gate; a gate spawns one session a connection (session.h). When settings change, main opens the folder anew and
+//         gives the new Site to the gates; of the old ones it keeps the folder open until nobody uses them any more.
 
 #include <fcntl.h>
 
-#include <cstdint>
-#include <iterator>
-#include <sstream>
-#include <stdexcept>
+#include <atomic>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "file_cache.h"
+#include "gate.h"
 #include "session.h"
+#include "settings.h"
 #include "site.h"
 #include "umbel/umbel.h"
 
 namespace http {
 namespace {
 
-Site site;
+// The Site that load or the last reload made, packed, until main takes it.
+std::atomic<const Site*> wanted{nullptr};
+
+void want(Ref<Site> site) noexcept {
+    // acq_rel: publishes the Site; of one that nobody took, whoever takes it out sees it whole.
+    (void)Ref<Site>::unpack(wanted.exchange(std::move(site).pack(), std::memory_order_acq_rel));
+}
 
 void read_settings(const umbel::settings& settings) {
-    Site read;
-    read.listen = settings.text("listen");
-    if (!umbel::endpoint::parse(read.listen)) throw std::runtime_error("listen: not an address: " + read.listen);
-    read.root = settings.text("root");
-    std::istringstream names(settings.text("index"));
-    for (std::string name; names >> name;) {
-        if (name.find('/') != std::string::npos || name == "." || name == ".." || name.size() > 255)
-            throw std::runtime_error("index: not the name of a file: " + name);
-        read.index.push_back(name);
-    }
-    read.cache_valid = settings.duration("cache_valid");
-    read.cache_size = static_cast<std::size_t>(settings.number("cache_size"));
-    read.cache_file_limit = static_cast<std::size_t>(settings.number("cache_file_limit"));
-    read.limits.head = static_cast<std::size_t>(settings.number("header_limit"));
-    read.limits.target = read.limits.head / 2;
-    read.idle_timeout = settings.duration("idle_timeout");
-    read.header_timeout = settings.duration("header_timeout");
-    read.send_timeout = settings.duration("send_timeout");
-    site = std::move(read);
-    umbel::actor_type<session>.memory_limit = session_memory(site);
+    Ref<Site> site = read_site(settings);
+    umbel::actor_type<session>.memory_limit = session_memory;
+    connection_counts().clear();
+    want(std::move(site));
 }
 
-void acceptor(umbel::self& me, umbel::socket listener, umbel::actor_id cache) {
-    me.accept_each(listener, [&](umbel::socket peer) {
-        const Site* const served = &site;
-        if (const auto spawned = me.spawn<session>(std::move(peer), served, cache); !spawned)
-            me.log_warning("connection closed: " + std::string(spawned.error().message()));
-    });
-}
+Ref<Site> prepare(const umbel::settings& settings) { return read_site(settings); }
+void apply(Ref<Site>&& site) noexcept { want(std::move(site)); }
 
 template <class T>
 T or_fail(umbel::self& me, const std::string& what, umbel::result<T> result) {
@@ -59,75 +46,95 @@ T or_fail(umbel::self& me, const std::string& what, umbel::result<T> result) {
     return std::move(*result);
 }
 
-void main_actor(umbel::self& me) {
-    const umbel::file root =
-        or_fail(me, "cannot open the folder " + site.root, me.await(me.open(site.root, O_PATH | O_DIRECTORY)));
-    site.root_fd = root.fd();
-    umbel::endpoint address = *umbel::endpoint::parse(site.listen);
-    auto listeners = me.listen_everywhere(address);
-    if (!listeners) me.fail(umbel::cannot_listen(address, listeners.error()));
+class Main {
+public:
+    explicit Main(umbel::self& me) : me_(me) {}
 
-    const std::size_t cache_size = site.cache_size / listeners->size();
-    for (std::size_t i = 0; i < listeners->size(); ++i) {
-        const int executor = static_cast<int>(i);
-        const umbel::actor_id cache =
-            or_fail(me, "cannot spawn a cache", me.spawn_at<FileCache>(executor, cache_size, site.cache_valid));
-        (void)or_fail(me, "cannot spawn an acceptor",
-                      me.spawn_at<acceptor>(executor, std::move((*listeners)[i]), cache));
+    void run() {
+        auto first = take();
+        if (!first) me_.fail("there are no settings");
+        auto opened = open(std::move(*first));
+        if (!opened) me_.fail("cannot open the folder " + refused_root_ + ": " + std::string(opened.error().message()));
+
+        umbel::endpoint address = *umbel::endpoint::parse(current().listen);
+        listen_ = current().listen;
+        auto listeners = me_.listen_everywhere(address);
+        if (!listeners) me_.fail(umbel::cannot_listen(address, listeners.error()));
+
+        const std::size_t cache_size = current().cache_size / listeners->size();
+        for (std::size_t i = 0; i < listeners->size(); ++i) {
+            const int executor = static_cast<int>(i);
+            const umbel::actor_id cache = or_fail(me_, "cannot spawn a cache",
+                                                  me_.spawn_at<FileCache>(executor, cache_size, current().cache_valid));
+            const Site* const site = Ref<Site>(in_use_.back().site).pack();
+            gates_.push_back(or_fail(me_, "cannot spawn a gate",
+                                     me_.spawn_at<gate>(executor, std::move((*listeners)[i]), site, cache)));
+        }
+        me_.ready("listening on " + address.text() + ", serving " + current().root);
+        // For ever: what is in flight when the daemon drains still needs the folder.
+        for (;;) {
+            if (me_.receive().is_reload()) reload();
+        }
     }
-    me.ready("listening on " + address.text() + ", serving " + site.root);
-    // For ever: what is in flight when the daemon drains still needs the folder.
-    for (;;) (void)me.receive();
-}
 
-constexpr std::int64_t second = 1'000'000'000;
-constexpr std::int64_t kib = 1024;
-constexpr std::int64_t mib = 1024 * kib;
+private:
+    struct InUse {
+        Ref<Site> site;
+        umbel::file root;
+    };
 
-constexpr umbel_setting text(const char* name, std::uint32_t type, const char* value, const char* description) {
-    return {.name = name,
-            .type = type,
-            .required = value == nullptr ? 1U : 0U,
-            .default_value = value,
-            .min = 0,
-            .max = 0,
-            .description = description};
-}
-constexpr umbel_setting amount(const char* name, std::uint32_t type, const char* value, std::int64_t min,
-                               std::int64_t max, const char* description) {
-    return {.name = name,
-            .type = type,
-            .required = 0,
-            .default_value = value,
-            .min = min,
-            .max = max,
-            .description = description};
-}
+    [[nodiscard]] const Site& current() const { return *in_use_.back().site; }
 
-constexpr umbel_setting settings[] = {
-    text("listen", UMBEL_SETTING_ADDRESS, "127.0.0.1:8080", "Address and TCP port to listen on"),
-    text("root", UMBEL_SETTING_FOLDER, nullptr, "The folder that is served"),
-    text("index", UMBEL_SETTING_TEXT, "index.html index.htm", "Names looked for in a folder, in this order"),
-    amount("cache_valid", UMBEL_SETTING_DURATION, "1s", 0, std::int64_t{3600} * second,
-           "How long a cached file is sent without a look at the disk; 0s: it is looked at each time"),
-    amount("cache_size", UMBEL_SETTING_SIZE, "64MiB", 0, std::int64_t{1 << 20} * mib,
-           "Memory for cached files, bytes, all executors together"),
-    amount("cache_file_limit", UMBEL_SETTING_SIZE, "2MiB", 0, 1024 * mib,
-           "Files up to this size are cached, bytes; larger ones are read from the disk each time"),
-    amount("header_limit", UMBEL_SETTING_SIZE, "16KiB", 512, 64 * kib,
-           "A request's largest head, bytes; its first line may have half of that"),
-    amount("idle_timeout", UMBEL_SETTING_DURATION, "60s", second / 100, std::int64_t{86400} * second,
-           "How long a connection may wait for its next request"),
-    amount("header_timeout", UMBEL_SETTING_DURATION, "10s", second / 100, std::int64_t{3600} * second,
-           "How long a request may take to arrive, from its first byte to its last"),
-    amount("send_timeout", UMBEL_SETTING_DURATION, "60s", second / 100, std::int64_t{3600} * second,
-           "How long a client may take to accept a block of an answer (256 KiB, or a cached file)"),
+    static std::optional<Ref<Site>> take() {
+        // acquire: the Site is whole. Pairs with want().
+        const Site* const packed = wanted.exchange(nullptr, std::memory_order_acq_rel);
+        if (packed == nullptr) return std::nullopt;
+        return Ref<Site>::unpack(packed);
+    }
+
+    // The Site is main's alone until it is given to the gates.
+    umbel::result<void> open(Ref<Site> site) {
+        auto root = me_.await(me_.open(site->root, O_PATH | O_DIRECTORY));
+        if (!root) {
+            refused_root_ = site->root;
+            return std::unexpected(root.error());
+        }
+        const_cast<Site&>(*site).root_fd = root->fd();
+        in_use_.push_back({std::move(site), std::move(*root)});
+        return {};
+    }
+
+    void reload() {
+        auto next = take();
+        if (!next) return;
+        if (auto opened = open(std::move(*next)); !opened) {
+            me_.log_error("the settings before stay in force: cannot open the folder " + refused_root_ + ": " +
+                          std::string(opened.error().message()));
+            return;
+        }
+        if (current().listen != listen_)
+            me_.log_warning("listen = " + current().listen + " needs a restart; still listening on " + listen_);
+        for (const umbel::actor_id gate : gates_) {
+            const SiteChanged changed{Ref<Site>(in_use_.back().site).pack()};
+            if (!me_.send_to(gate, changed)) (void)Ref<Site>::unpack(changed.site);
+        }
+        // Those of earlier reloads, except what sessions have not let go of yet.
+        while (in_use_.size() > 1 && in_use_.front().site.only()) in_use_.erase(in_use_.begin());
+    }
+
+    umbel::self& me_;
+    std::vector<InUse> in_use_;  // the one in force last
+    std::vector<umbel::actor_id> gates_;
+    std::string listen_;
+    std::string refused_root_;
 };
+
+void main_actor(umbel::self& me) { Main(me).run(); }
 
 }  // namespace
 }  // namespace http
 
-UMBEL_PLUGIN(.setting_count = std::size(http::settings), .settings = http::settings, .name = "http", .version = "0.1.0",
-             .description = "Serves a folder over HTTP/1.1", .load = umbel::load<http::read_settings>,
-             .unload = nullptr, .main = &umbel::actor_type<http::main_actor>, .main_placement = UMBEL_MAIN_ONCE,
-             .reserved = 0);
+UMBEL_PLUGIN(.setting_count = http::setting_count, .settings = http::setting_table, .name = "http", .version = "0.2.0",
+             .description = "Serves a folder and the routes of other plugins over HTTP/1.1",
+             .load = umbel::load<http::read_settings>, .unload = nullptr, .main = &umbel::actor_type<http::main_actor>,
+             .main_placement = UMBEL_MAIN_ONCE, .reserved = 0, .reload = umbel::reload<http::prepare, http::apply>);

@@ -1,70 +1,90 @@
 #include "response.h"
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
-#include <cstdio>
+
+#include "multipart.h"
 
 namespace http {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> days = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-constexpr std::array<std::string_view, 12> months = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+struct Reason {
+    int status;
+    std::string_view text;
+};
 
-void put_two(char* at, unsigned value) {
-    at[0] = static_cast<char>('0' + value / 10);
-    at[1] = static_cast<char>('0' + value % 10);
+// The registry of HTTP status codes.
+constexpr std::array reasons = {
+    Reason{100, "Continue"},
+    Reason{200, "OK"},
+    Reason{201, "Created"},
+    Reason{202, "Accepted"},
+    Reason{203, "Non-Authoritative Information"},
+    Reason{204, "No Content"},
+    Reason{205, "Reset Content"},
+    Reason{206, "Partial Content"},
+    Reason{300, "Multiple Choices"},
+    Reason{301, "Moved Permanently"},
+    Reason{302, "Found"},
+    Reason{303, "See Other"},
+    Reason{304, "Not Modified"},
+    Reason{307, "Temporary Redirect"},
+    Reason{308, "Permanent Redirect"},
+    Reason{400, "Bad Request"},
+    Reason{401, "Unauthorized"},
+    Reason{402, "Payment Required"},
+    Reason{403, "Forbidden"},
+    Reason{404, "Not Found"},
+    Reason{405, "Method Not Allowed"},
+    Reason{406, "Not Acceptable"},
+    Reason{408, "Request Timeout"},
+    Reason{409, "Conflict"},
+    Reason{410, "Gone"},
+    Reason{411, "Length Required"},
+    Reason{412, "Precondition Failed"},
+    Reason{413, "Content Too Large"},
+    Reason{414, "URI Too Long"},
+    Reason{415, "Unsupported Media Type"},
+    Reason{416, "Range Not Satisfiable"},
+    Reason{417, "Expectation Failed"},
+    Reason{421, "Misdirected Request"},
+    Reason{422, "Unprocessable Content"},
+    Reason{423, "Locked"},
+    Reason{424, "Failed Dependency"},
+    Reason{425, "Too Early"},
+    Reason{426, "Upgrade Required"},
+    Reason{428, "Precondition Required"},
+    Reason{429, "Too Many Requests"},
+    Reason{431, "Request Header Fields Too Large"},
+    Reason{451, "Unavailable For Legal Reasons"},
+    Reason{500, "Internal Server Error"},
+    Reason{501, "Not Implemented"},
+    Reason{502, "Bad Gateway"},
+    Reason{503, "Service Unavailable"},
+    Reason{504, "Gateway Timeout"},
+    Reason{505, "HTTP Version Not Supported"},
+    Reason{507, "Insufficient Storage"},
+    Reason{511, "Network Authentication Required"},
+};
+
+// What a file's answers have in common but its type and length.
+void put_representation(std::string& head, const Representation& file) {
+    put_header(head, "Last-Modified", date(file.validators.modified));
+    put_header(head, "ETag", file.validators.etag);
+    if (file.varies) put_header(head, "Vary", "Accept-Encoding");
 }
 
-// Writes the 29 characters of a date.
-constexpr std::size_t date_size = 29;
-void put_date(char* at, std::int64_t seconds) {
-    namespace chrono = std::chrono;
-    const chrono::sys_seconds time{chrono::seconds(seconds)};
-    const auto day = chrono::floor<chrono::days>(time);
-    const chrono::year_month_day date(day);
-    const chrono::hh_mm_ss clock(time - day);
-    std::string_view(", 00 Jan 1970 00:00:00 GMT").copy(at + 3, date_size - 3);
-    days[chrono::weekday(day).c_encoding()].copy(at, 3);
-    put_two(at + 5, static_cast<unsigned>(date.day()));
-    months[static_cast<unsigned>(date.month()) - 1].copy(at + 8, 3);
-    const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
-    put_two(at + 12, year / 100);
-    put_two(at + 14, year % 100);
-    put_two(at + 17, static_cast<unsigned>(clock.hours().count()));
-    put_two(at + 20, static_cast<unsigned>(clock.minutes().count()));
-    put_two(at + 23, static_cast<unsigned>(clock.seconds().count()));
+void put_content(std::string& head, std::string_view type, std::uint64_t length, std::string_view coding) {
+    put_header(head, "Content-Type", type);
+    put_header(head, "Content-Length", std::to_string(length));
+    if (!coding.empty()) put_header(head, "Content-Encoding", coding);
 }
 
-std::optional<unsigned> number(std::string_view text) {
-    unsigned value = 0;
-    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (status != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
+}  // namespace
 
-std::string_view without_weakness(std::string_view etag) {
-    if (etag.starts_with("W/")) etag.remove_prefix(2);
-    return etag;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(" \t");
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-// Our tags hold no comma, so an element that has one in its quotes is no match however it is cut.
-bool listed(std::string_view list, std::string_view etag) {
-    for (;;) {
-        const std::size_t comma = list.find(',');
-        const std::string_view element = trimmed(list.substr(0, comma));
-        if (element == "*" || without_weakness(element) == without_weakness(etag)) return true;
-        if (comma == std::string_view::npos) return false;
-        list.remove_prefix(comma + 1);
-    }
+std::string_view reason(int status) {
+    const auto* const found = std::ranges::find(reasons, status, &Reason::status);
+    return found == reasons.end() ? std::string_view() : found->text;
 }
 
 std::string first_lines(int status) {
@@ -77,121 +97,70 @@ void put_header(std::string& head, std::string_view name, std::string_view value
     head.append(name).append(": ").append(value).append("\r\n");
 }
 
-}  // namespace
-
-std::string_view reason(int status) {
-    switch (status) {
-        case 200:
-            return "OK";
-        case 301:
-            return "Moved Permanently";
-        case 304:
-            return "Not Modified";
-        case 400:
-            return "Bad Request";
-        case 403:
-            return "Forbidden";
-        case 404:
-            return "Not Found";
-        case 405:
-            return "Method Not Allowed";
-        case 408:
-            return "Request Timeout";
-        case 413:
-            return "Content Too Large";
-        case 414:
-            return "URI Too Long";
-        case 417:
-            return "Expectation Failed";
-        case 431:
-            return "Request Header Fields Too Large";
-        case 500:
-            return "Internal Server Error";
-        case 501:
-            return "Not Implemented";
-        case 503:
-            return "Service Unavailable";
-        case 505:
-            return "HTTP Version Not Supported";
-        default:
-            return "Unknown";
-    }
-}
-
-std::string date(std::int64_t seconds) {
-    std::string text(date_size, ' ');
-    put_date(text.data(), seconds);
-    return text;
-}
-
-std::optional<std::int64_t> parse_date(std::string_view text) {
-    namespace chrono = std::chrono;
-    if (text.size() != date_size) return std::nullopt;
-    const auto month = std::ranges::find(months, text.substr(8, 3));
-    const auto day = number(text.substr(5, 2));
-    const auto year = number(text.substr(12, 4));
-    const auto hour = number(text.substr(17, 2));
-    const auto minute = number(text.substr(20, 2));
-    const auto second = number(text.substr(23, 2));
-    if (month == months.end() || !day || !year || !hour || !minute || !second) return std::nullopt;
-    if (*year < 1970 || *hour > 23 || *minute > 59 || *second > 59) return std::nullopt;
-    const chrono::year_month_day date(chrono::year(static_cast<int>(*year)),
-                                      chrono::month(static_cast<unsigned>(month - months.begin()) + 1),
-                                      chrono::day(*day));
-    if (!date.ok()) return std::nullopt;
-    const auto time =
-        chrono::sys_days(date) + chrono::hours(*hour) + chrono::minutes(*minute) + chrono::seconds(*second);
-    const std::int64_t seconds = chrono::duration_cast<chrono::seconds>(time.time_since_epoch()).count();
-    // What was not looked at above (day of the week, blanks, colons, zone) must be as we would write it.
-    if (http::date(seconds) != text) return std::nullopt;
-    return seconds;
-}
-
-Validators validators(std::uint64_t size, std::int64_t modified_s, std::uint32_t modified_ns) {
-    std::array<char, 64> etag{};
-    const int length =
-        std::snprintf(etag.data(), etag.size(), "W/\"%llx.%x-%llx\"", static_cast<unsigned long long>(modified_s),
-                      modified_ns, static_cast<unsigned long long>(size));
-    // A file may be of any year; an HTTP date has four digits for it.
-    constexpr std::int64_t last = 253402300799;
-    return {std::string(etag.data(), static_cast<std::size_t>(length)), std::clamp(modified_s, std::int64_t{0}, last)};
-}
-
-bool not_modified(const Validators& file, std::string_view if_none_match, std::string_view if_modified_since) {
-    if (!if_none_match.empty()) return listed(if_none_match, file.etag);
-    const auto since = parse_date(if_modified_since);
-    return since && file.modified <= *since;
-}
-
-std::string file_head(std::string_view content_type, std::uint64_t size, const Validators& validators) {
+std::string file_head(const Representation& file) {
     std::string head = first_lines(200);
-    put_header(head, "Content-Type", content_type);
-    put_header(head, "Content-Length", std::to_string(size));
-    put_header(head, "Last-Modified", date(validators.modified));
-    put_header(head, "ETag", validators.etag);
+    put_content(head, file.content_type, file.size, file.coding);
+    put_header(head, "Accept-Ranges", "bytes");
+    put_representation(head, file);
     return head;
 }
 
-std::string not_modified_head(const Validators& validators) {
+std::string part_of_file_head(const Representation& file, const Slice& slice) {
+    std::string head = first_lines(206);
+    put_content(head, file.content_type, slice.length, file.coding);
+    put_header(head, "Content-Range", content_range(slice, file.size));
+    put_representation(head, file);
+    return head;
+}
+
+std::string parts_of_file_head(const Representation& file, std::string_view boundary, std::uint64_t length) {
+    std::string head = first_lines(206);
+    put_content(head, "multipart/byteranges; boundary=" + std::string(boundary), length, file.coding);
+    put_representation(head, file);
+    return head;
+}
+
+std::string not_modified_head(const Representation& file) {
     std::string head = first_lines(304);
-    put_header(head, "Last-Modified", date(validators.modified));
-    put_header(head, "ETag", validators.etag);
+    put_representation(head, file);
     return head;
 }
 
 Page status_page(int status, std::string_view header) {
-    const std::string title = std::to_string(status) + " " + std::string(reason(status));
+    std::string title = std::to_string(status);
+    if (const std::string_view text = reason(status); !text.empty()) title.append(" ").append(text);
     Page page;
+    page.status = status;
     page.body = "<!doctype html>\n<title>" + title + "</title>\n<h1>" + title + "</h1>\n";
     page.head = first_lines(status);
     page.head.append(header);
-    put_header(page.head, "Content-Type", "text/html; charset=utf-8");
-    put_header(page.head, "Content-Length", std::to_string(page.body.size()));
+    put_content(page.head, "text/html; charset=utf-8", page.body.size(), {});
     return page;
 }
 
 Page redirect_page(std::string_view location) {
     return status_page(301, "Location: " + std::string(location) + "\r\n");
+}
+
+Page unsatisfiable_page(std::uint64_t size) {
+    return status_page(416, "Content-Range: bytes */" + std::to_string(size) + "\r\n");
+}
+
+Page options_page(std::string_view allow) {
+    Page page;
+    page.status = 204;
+    page.head = first_lines(204);
+    put_header(page.head, "Allow", allow);
+    return page;
+}
+
+Page html_page(std::string body) {
+    Page page;
+    page.status = 200;
+    page.head = first_lines(200);
+    put_content(page.head, "text/html; charset=utf-8", body.size(), {});
+    page.body = std::move(body);
+    return page;
 }
 
 std::string_view Ending::text(std::int64_t seconds, Connection connection) {

@@ -9,36 +9,41 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include "condition.h"
+#include "date.h"
+#include "range.h"
+
 namespace http {
 
-/// "OK", "Not Found", …
+/// "OK", "Not Found", …; "" for a status that is not registered.
 std::string_view reason(int status);
 
-/// "Sun, 06 Nov 1994 08:49:37 GMT"; seconds since 1970, of the years 1970 … 9999.
-std::string date(std::int64_t seconds);
-/// Reads what date() writes; nothing else (the two older forms are from before HTTP/1.1).
-std::optional<std::int64_t> parse_date(std::string_view text);
-
-/// What a client has of a file, and whether it is still that.
-struct Validators {
-    std::string etag;           // W/"…": made of size and time of change
-    std::int64_t modified = 0;  // seconds since 1970
+/// What the head of an answer says of a file's representation.
+struct Representation {
+    std::string_view content_type;
+    std::string_view coding;  // "": none
+    std::uint64_t size = 0;
+    Validators validators;
+    bool varies = false;  // There are others in other codings.
 };
-Validators validators(std::uint64_t size, std::int64_t modified_s, std::uint32_t modified_ns);
-/// The client's copy is good: 304. If-None-Match wins over If-Modified-Since (RFC 9110, 13.2.2).
-bool not_modified(const Validators& file, std::string_view if_none_match, std::string_view if_modified_since);
 
-/// Status line and headers of a file, all but the Ending.
-std::string file_head(std::string_view content_type, std::uint64_t size, const Validators& validators);
-/// The same for 304.
-std::string not_modified_head(const Validators& validators);
+// Status line and headers, all but the Ending.
+
+std::string file_head(const Representation& file);
+/// 206, one part or several: then `boundary` is not empty, and `length` that of the whole body.
+std::string part_of_file_head(const Representation& file, const Slice& slice);
+std::string parts_of_file_head(const Representation& file, std::string_view boundary, std::uint64_t length);
+std::string not_modified_head(const Representation& file);
+/// The first lines of any answer: the status line and Server.
+std::string first_lines(int status);
+void put_header(std::string& head, std::string_view name, std::string_view value);
 
 /// A response that is not a file.
 struct Page {
+    int status = 0;
     std::string head;  // all but the Ending
     std::string body;
 };
@@ -46,6 +51,11 @@ struct Page {
 Page status_page(int status, std::string_view header = {});
 /// 301. location: a path as it is written in a URL.
 Page redirect_page(std::string_view location);
+/// 416, with what there is.
+Page unsatisfiable_page(std::uint64_t size);
+/// 200 or 204 without content, for OPTIONS.
+Page options_page(std::string_view allow);
+Page html_page(std::string body);
 
 /// The last lines of a head: Date, Connection and the empty line, made new when the second changes.
 class Ending {

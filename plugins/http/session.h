@@ -1,20 +1,21 @@
 // session.h: one connection, from its first request to its end.
 //
-// Shape.  Straight-line code in one actor a connection: receive a request, answer it, again.
+// Why.    What a server does, in the order in which it does it: receive a request, find out who answers it (an actor, a
+//         file, a folder, this page), send the answer, again.
+// Shape.  Straight-line code in one actor a connection. What is said is decided in pure functions elsewhere (request.h,
+//         condition.h, range.h, encoding.h, response.h); here it is waited and sent.
 // Owner.  The actor; it lives on its stack.
 #pragma once
+
+#include <cstdint>
 
 #include "site.h"
 #include "umbel/umbel.h"
 
 namespace http {
 
-/// The largest block of a file that is in one buffer: two are, the next being read while one is sent.
-constexpr std::size_t largest_block = 256 << 10;
-/// What is needed of each region of a session's memory.
-[[nodiscard]] std::size_t session_memory(const Site& site);
-
-/// The actor of a connection. cache: this executor's FileCache.
-void session(umbel::self& me, umbel::socket peer, const Site* site, umbel::actor_id cache);
+/// The actor of a connection. served: packed. cache: this executor's FileCache. address: address_key() of the client.
+void session(umbel::self& me, umbel::socket peer, const Served* served, umbel::actor_id gate, umbel::actor_id cache,
+             std::uint64_t address);
 
 }  // namespace http

@@ -87,6 +87,17 @@ public:
     /// Living actors, all executors together. Any thread.
     [[nodiscard]] std::size_t living() const;
 
+    /// Calls see(record) for each record that is taken. For when nothing runs.
+    template <class See>
+    void each_living(See&& see) const {
+        for (const auto& slab : slabs_) {
+            for (std::uint32_t place = 0; place < slab->used; ++place) {
+                ActorRecord* records = slab->chunks[place / chunk_records].load(std::memory_order_relaxed);
+                if (records[place % chunk_records].state != ActorState::vacant) see(records[place % chunk_records]);
+            }
+        }
+    }
+
     /// False if a living actor has the name.
     [[nodiscard]] bool set_name(std::string_view name, ActorId id);
     [[nodiscard]] ActorId whereis(std::string_view name) const;

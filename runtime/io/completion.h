@@ -8,7 +8,8 @@
 //
 // Invariants
 //   C1  each submission gives exactly one completion without UMBEL_COMPLETION_MORE, unless it is forgotten or its owner dead
-//   C2  a descriptor or buffer that a completion brings reaches its owner or is closed or given back
+//   C2  a descriptor or buffer that a completion brings, those passed in a message included, reaches its owner or is closed
+//       or given back
 //   C3  a record whose owner is dead is freed with its terminal CQE, never before
 //
 // Not here.  Entering the kernel: executor.h decides when. Mailboxes: actor/mailbox.h.

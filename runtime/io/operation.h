@@ -5,6 +5,7 @@
 //         memory is lent. It lies in the owner's I/O heap, which does not move.
 // Shape.  A record is one span: the Operation, and behind it what the kernel reads besides the buffer (a path, a socket
 //         address, `struct open_how`). The buffer is a span of its own, so that it can be handed to the author.
+//         Several buffers are a vector: a span that holds an array of them, and goes where a buffer would.
 // Owner.  The owner's home executor. No atomics.
 //
 // Life.   submitted ─ terminal CQE ─▶ fulfilled ─ the actor takes its last completion ─▶ freed
@@ -18,6 +19,8 @@
 //   O3  `unread` completions of it are in the owner's mailbox, and each has reserved room there
 //   O5  a Loan is on its owner's list `loans` from umbel_block_lend until its buffer is freed, and holds a reference
 //   O4  pending == sequence << 32 | span, and is never used again by this owner (until the sequence wraps)
+//   O6  a record marked mark_carries owns the duplicates its control data names: closed with its last completion or itself
+//   O7  a vector (from_vector) owns the buffers in it: whoever frees it frees them
 //
 // Not here.  How records are made: submission.h. What becomes of a CQE: completion.h.
 #pragma once

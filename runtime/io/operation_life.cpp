@@ -202,7 +202,7 @@ void Submission::free_buffer(OperationOwner& owner, umbel_buffer& buffer) {
     } else {
         const auto span = static_cast<SpanId>(buffer.span);
         if (buffer.origin == from_vector) {
-            for (umbel_buffer& piece : buffers_of(buffer)) free_buffer(owner, piece);
+            for (umbel_buffer& piece : buffers_of(buffer)) free_buffer(owner, piece);  // O7
         } else if (buffer.origin == from_block) {
             auto& loan = *reinterpret_cast<Loan*>(owner.io_heap.address(span));
             IntrusiveList<Loan, LoanTag>::remove(&loan);  // O5

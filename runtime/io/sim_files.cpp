@@ -93,7 +93,9 @@ int SimWorld::resolve(int directory, std::string path, std::uint64_t flags, bool
         const std::string& target = found->second->bytes;
         if (target[0] == '/' && (flags & RESOLVE_BENEATH) != 0) return -EXDEV;
         resolved = target[0] == '/' ? root : before;
-        path = target + (last ? "" : "/" + path.substr(begin));
+        std::string onward = target;
+        if (!last) onward.append("/").append(path, begin);
+        path = std::move(onward);
         begin = 0;
     }
     if (path.back() == '/' && !is_directory(resolved)) return files_.contains(resolved) ? -ENOTDIR : -ENOENT;

@@ -144,11 +144,16 @@ bool SimWorld::all_asleep() const {
     return std::all_of(rings_.begin(), rings_.end(), [](const SimRing* ring) { return ring->asleep(); });
 }
 
-bool SimWorld::advance() {
+Nanoseconds SimWorld::next_event() const {
     Nanoseconds next = Nanoseconds::max();
     if (!events_.empty()) next = events_.begin()->first.first;
     for (const SimRing* ring : rings_)
         if (ring->asleep()) next = std::min(next, ring->sleeping_until_);
+    return next;
+}
+
+bool SimWorld::advance() {
+    const Nanoseconds next = next_event();
     if (next == Nanoseconds::max()) return false;
     run_until(std::max(next, now_));
     return true;
@@ -526,9 +531,24 @@ bool SimWorld::cancel(Operation& operation) {
     return true;
 }
 
+/// What on_attempt says, as a result.
+int SimWorld::refusal_of(const io_uring_sqe& sqe) const {
+    switch (static_cast<unsigned>(sqe.opcode)) {
+        case IORING_OP_TIMEOUT:
+        case IORING_OP_LINK_TIMEOUT:
+        case IORING_OP_TIMEOUT_REMOVE:
+        case IORING_OP_POLL_REMOVE:
+        case IORING_OP_ASYNC_CANCEL:
+            return 0;
+        default:
+            return on_attempt ? -on_attempt(sqe) : 0;
+    }
+}
+
 void SimWorld::attempt(Operation& op) {
     op.scheduled = false;
     const auto finish = [this, &op](int result) { complete(op, result); };
+    if (const int refusal = refusal_of(op.sqe); refusal != 0) return finish(refusal);
     switch (static_cast<unsigned>(op.sqe.opcode)) {
         case IORING_OP_NOP:
             return finish(0);
@@ -640,6 +660,7 @@ int SimWorld::do_remove(Operation& op) {
 }
 
 int SimWorld::call(const io_uring_sqe& sqe) {
+    if (const int refusal = refusal_of(sqe); refusal != 0) return refusal;
     switch (static_cast<unsigned>(sqe.opcode)) {
         case IORING_OP_NOP:
             return 0;

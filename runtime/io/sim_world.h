@@ -126,6 +126,8 @@ public:
     [[nodiscard]] Nanoseconds now() const { return now_; }
     [[nodiscard]] Clock& clock() { return clock_; }
     [[nodiscard]] bool all_asleep() const;
+    /// When something will happen by itself: an operation, a client, a script, the end of a ring's sleep. max(): never.
+    [[nodiscard]] Nanoseconds next_event() const;
     /// Moves the clock to what happens next: an operation, a client, a script or the end of a ring's sleep.
     /// Returns false if nothing will ever happen again.
     bool advance();
@@ -161,6 +163,9 @@ public:
     [[nodiscard]] bool chance(double probability);
     void set_faults(const SimFaults& faults) { faults_ = faults; }
     [[nodiscard]] const SimFaults& faults() const { return faults_; }
+    /// Asked when an operation's turn comes; an errno ends it with that error, 0 lets it go its way. Not asked for timeouts
+    /// and cancels.
+    std::function<int(const io_uring_sqe&)> on_attempt;
 
     // ---- Witness.
 
@@ -209,6 +214,7 @@ private:
     void schedule(Operation& operation, Nanoseconds delay);
     void fire(OperationId id);
     void attempt(Operation& operation);
+    [[nodiscard]] int refusal_of(const io_uring_sqe& sqe) const;
     void park(Operation& operation);
     bool complete(Operation& operation, int result, unsigned flags = 0);
     void retire(OperationId id, bool failed);

@@ -677,7 +677,7 @@ int Submission::make_message(Operation& operation, const umbel_operation& wanted
     return 0;
 }
 
-// Its descriptors have been passed, or never will be.
+// Its descriptors have been passed, or never will be (O6).
 void Submission::close_carried(Operation& operation) {
     if (!operation.marked(mark_carries)) return;
     operation.marks &= static_cast<std::uint16_t>(~mark_carries);
@@ -745,6 +745,7 @@ void Submission::begin(Operation& operation, const umbel_operation& wanted, cons
 void Submission::perform(Operation& operation, const umbel_operation& wanted) {
     io_uring_sqe sqe{};
     fill(&sqe, operation, wanted);
+    sqe.user_data = user_data_of(operation);  // as in a queue: a simulated kernel may want to know whose it is
     finish(operation, ring_.call(sqe));
 }
 

@@ -81,6 +81,9 @@ std::uint32_t host_executor(const umbel_self* self) {
 std::uint32_t host_executor_count(const umbel_self* self) {
     return static_cast<std::uint32_t>(context_of(self).executor->shared().ports.size());
 }
+int host_alive(umbel_self* self, umbel_actor_id id) {
+    return context_of(self).executor->shared().directory.find(ActorId{id}) != nullptr ? 1 : 0;
+}
 int host_draining(const umbel_self* self) { return context_of(self).executor->draining(context_of(self)) ? 1 : 0; }
 void host_ready(umbel_self* self, const char* text) {
     executor_of(self).ready(context_of(self), text == nullptr ? std::string_view() : std::string_view(text));
@@ -192,6 +195,7 @@ constexpr umbel_host table{
     .open_process = host_open_process,
     .process_status = host_process_status,
     .open_signals = host_open_signals,
+    .alive = host_alive,
 };
 
 }  // namespace

@@ -327,6 +327,17 @@ int Executor::deliver_here(ActorRecord& record, umbel_actor_id sender, std::uint
     return 0;
 }
 
+int Executor::deliver_from_outside(ActorId to, umbel_actor_id sender, std::uint32_t type, const void* data,
+                                   std::uint32_t bytes) {
+    ActorRecord* record = shared_.directory.find(to);
+    if (record == nullptr) return UMBEL_E_NO_ACTOR;
+    if (bytes > UMBEL_MESSAGE_MAX) return UMBEL_E_INVALID;
+    CHECK(record->home.load(std::memory_order_relaxed) == index_of(index_));
+    const int status = deliver_here(*record, sender, type, data, bytes);
+    port_.wake_if_asleep();
+    return status;
+}
+
 int Executor::spawn(ActorContext& context, umbel_actor_type& declared, const void* state, std::uint32_t bytes,
                     int where, ActorId& id) {
     spend(context);

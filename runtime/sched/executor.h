@@ -110,6 +110,18 @@ public:
     /// Nothing runs here, nothing is in flight, no mail waits.
     [[nodiscard]] bool at_rest() const;
 
+    // ---- Between two turns, for who drives executors in a simulation (runtime/testkit/).
+
+    /// Delivers a message to an actor that has its home here, as umbel_send by `sender`.
+    int deliver_from_outside(ActorId to, umbel_actor_id sender, std::uint32_t type, const void* data,
+                             std::uint32_t bytes);
+    /// Calls see(context) for each leased context, those in quarantine as well.
+    template <class See>
+    void each_context(See&& see) {
+        for (ActorContext* context = contexts_.front(); context != nullptr; context = contexts_.after(context))
+            see(*context);
+    }
+
     void check_invariants();
 
 private:

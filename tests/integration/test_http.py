@@ -33,20 +33,18 @@ def free_port():
 
 
 class Daemon:
-    """umbeld with one plugin, from its `ready` to its end."""
+    """umbeld with one plugin (and those of `more`, {name: settings}), from its `ready` to its end."""
 
-    def __init__(self, plugin, settings, executors=2):
+    def __init__(self, plugin, settings, executors=2, more=None):
         self.folder = tempfile.TemporaryDirectory()
-        config = pathlib.Path(self.folder.name) / "umbel.conf"
-        lines = ["[executors]", f"count = {executors}", "[log]", "format = json", f"[plugin.{plugin}]",
-                 f"path = {plugin}.so"]
-        lines += [f"{key} = {value}" for key, value in settings.items()]
-        config.write_text("\n".join(lines) + "\n")
+        self.config = pathlib.Path(self.folder.name) / "umbel.conf"
+        self.executors = executors
+        self.configure({plugin: settings, **(more or {})})
         self.lines = []
         self.is_ready = False
         self.decided = threading.Event()  # it is ready, or it has ended
         self.process = subprocess.Popen(
-            [BUILD / "bin/umbeld", "--config", config, "--set", f"daemon.plugin_dir={BUILD / 'lib/umbel'}"],
+            [BUILD / "bin/umbeld", "--config", self.config, "--set", f"daemon.plugin_dir={BUILD / 'lib/umbel'}"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
@@ -54,6 +52,23 @@ class Daemon:
         if not self.is_ready:
             self.kill()
             raise AssertionError("not ready:\n" + "".join(self.lines))
+
+    def configure(self, plugins):
+        lines = ["[executors]", f"count = {self.executors}", "[log]", "format = json"]
+        for name, settings in plugins.items():
+            lines += [f"[plugin.{name}]"] + [f"{key} = {value}" for key, value in {"path": f"{name}.so", **settings}.items()]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def events(self, name):
+        """The log's events of this name so far; whatever is no JSON object fails the test."""
+        found = [json.loads(line) for line in list(self.lines)]
+        return [event for event in found if event["event"] == name]
+
+    def wait_for_event(self, name, count=1):
+        deadline = time.monotonic() + 20
+        while len(self.events(name)) < count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.events(name)
 
     def read(self):
         for line in self.process.stdout:
@@ -135,7 +150,9 @@ class Client:
             assert name.lower() not in headers, line
             headers[name.lower()] = value
         status = int(status)
-        length = 0 if head or status == 304 else int(headers["content-length"])
+        if headers.get("transfer-encoding") == "chunked" and not head:
+            return Response(status, headers, self.chunked())
+        length = 0 if head or status in (100, 204, 304) else int(headers["content-length"])
         pieces, have = [self.data], len(self.data)
         while have < length:
             piece = self.socket.recv(1 << 20)
@@ -147,6 +164,22 @@ class Client:
         self.data = body[length:]
         return Response(status, headers, body[:length])
 
+    def chunked(self):
+        body = b""
+        while True:
+            while b"\r\n" not in self.data:
+                if not self.more():
+                    raise EOFError(body)
+            size, self.data = self.data.split(b"\r\n", 1)
+            size = int(size, 16)
+            while len(self.data) < size + 2:
+                if not self.more():
+                    raise EOFError(body)
+            assert self.data[size:size + 2] == b"\r\n", self.data[size:size + 2]
+            body, self.data = body + self.data[:size], self.data[size + 2:]
+            if size == 0:
+                return body
+
     def closed(self):
         """The server ends the connection, and sends nothing before."""
         try:
@@ -157,6 +190,7 @@ class Client:
 
 class HttpTest(unittest.TestCase):
     settings = {}
+    more = {}  # further plugins, with their settings
 
     @classmethod
     def setUpClass(cls):
@@ -189,7 +223,8 @@ class HttpTest(unittest.TestCase):
             with contextlib.suppress(OSError):
                 os.utime(path, (old, old), follow_symlinks=False)
         cls.port = free_port()
-        cls.daemon = Daemon("http", {"listen": f"{HOST}:{cls.port}", "root": cls.root, **cls.settings})
+        cls.daemon = Daemon("http", {"listen": f"{HOST}:{cls.port}", "root": cls.root, **cls.settings},
+                            more=cls.more)
 
     @classmethod
     def tearDownClass(cls):
@@ -359,13 +394,15 @@ class Protocol(HttpTest):
             (b"GET / HTTP/1.0\r\n\r\n", 200, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Connection: close\r\n\r\n", 200, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\n\r\nabc", 200, False),
-            (b"GET / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, True),
+            (b"GET / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, False),
             (b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\n\r\nabc", 405, False),
             (b"DELETE / HTTP/1.1\r\n" + host + b"\r\n", 405, False),
-            (b"OPTIONS * HTTP/1.1\r\n" + host + b"\r\n", 405, False),
+            (b"OPTIONS * HTTP/1.1\r\n" + host + b"\r\n", 204, False),
+            (b"OPTIONS /1 HTTP/1.1\r\n" + host + b"\r\n", 204, False),
+            (b"TRACE /1 HTTP/1.1\r\n" + host + b"\r\n", 405, False),
             (b"CONNECT a:1 HTTP/1.1\r\n" + host + b"\r\n", 405, True),
-            (b"BREW / HTTP/1.1\r\n" + host + b"\r\n", 501, True),
-            (b"get / HTTP/1.1\r\n" + host + b"\r\n", 400, True),
+            (b"BREW / HTTP/1.1\r\n" + host + b"\r\n", 501, False),
+            (b"get / HTTP/1.1\r\n" + host + b"\r\n", 501, False),
             (b"nonsense\r\n\r\n", 400, True),
             (b"\x16\x03\x01\x02\x00\x01\x00", 400, True),
             (b"GET /\r\n\r\n", 400, True),
@@ -375,14 +412,16 @@ class Protocol(HttpTest):
             (b"GET / HTTP/1.1\r\n" + host + b"A : c\r\n\r\n", 400, True),
             (b"GET / HTTP/1.1\r\n" + host + b"A: \x00\r\n\r\n", 400, True),
             (b"GET * HTTP/1.1\r\n" + host + b"\r\n", 400, False),
-            (b"GET page.html HTTP/1.1\r\n" + host + b"\r\n", 400, True),
+            (b"GET page.html HTTP/1.1\r\n" + host + b"\r\n", 400, False),
             (b"GET / HTTP/2.0\r\n" + host + b"\r\n", 505, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", 400, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: x\r\n\r\n", 400, True),
             (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 100000000\r\n\r\n", 413, True),
-            (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n", 417, True),
-            (b"GET / HTTP/1.1\r\n" + host + b"Transfer-Encoding: gzip\r\n\r\n", 501, True),
+            (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n", 200, True),
+            (b"GET / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nExpect: tea\r\n\r\n", 417, True),
+            (b"GET / HTTP/1.1\r\n" + host + b"Transfer-Encoding: gzip\r\n\r\n", 400, True),
+            (b"GET / HTTP/1.1\r\n" + host + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, True),
             (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n" + host + b"\r\n", 414, True),
             (b"GET / HTTP/1.1\r\n" + host + b"A: " + b"x" * 20000 + b"\r\n\r\n", 431, True),
             (b"GET / HTTP/1.1\r\n" + host + b"A: b\r\n" * 4000 + b"\r\n", 431, True),
@@ -393,7 +432,7 @@ class Protocol(HttpTest):
 
     def test_allow(self):
         with self.client() as client:
-            self.assertEqual(client.get("/", method="PUT").headers["allow"], "GET, HEAD")
+            self.assertEqual(client.get("/", method="PUT").headers["allow"], "GET, HEAD, OPTIONS")
 
     def test_keep_alive(self):
         with self.client() as client:

@@ -17,16 +17,19 @@ namespace {
 
 constexpr std::size_t longest_line = 1000;
 
-// Written by load, before any actor lives; only read afterwards.
-umbel::endpoint address;
-std::string greeting;
-umbel::nanoseconds idle_timeout;
+// What the section [plugin.greeter] says. A reload of the daemon puts a new one in force, for all actors at once.
+struct configuration {
+    umbel::endpoint address;
+    std::string greeting;
+    umbel::nanoseconds idle_timeout;
+};
+umbel::reloadable<configuration> configured;
 
-void read_settings(const umbel::settings& settings) {
-    address = umbel::endpoint::parse(settings.text("listen")).value();
-    greeting = settings.text("greeting");
-    idle_timeout = settings.duration("idle_timeout");
-    if (greeting.empty()) throw std::runtime_error("greeting: the text is empty (say something, or leave it out)");
+configuration read_settings(const umbel::settings& settings) {
+    configuration read{umbel::endpoint::parse(settings.text("listen")).value(), settings.text("greeting"),
+                       settings.duration("idle_timeout")};
+    if (read.greeting.empty()) throw std::runtime_error("greeting: the text is empty (say something, or leave it out)");
+    return read;
 }
 
 // ---- What the actors tell each other: plain structs, copied as bytes ---------------------------------------------------
@@ -63,7 +66,7 @@ std::optional<std::string> next_line(umbel::self& me, const umbel::socket& peer,
         if (unread.size() > longest_line) return std::nullopt;
         // It only waits for work, so draining may end it; answering, below, is not cut short.
         auto receiving = me.recv(peer, 4096, {.drains = true});
-        const auto received = me.await_within(receiving, idle_timeout);
+        const auto received = me.await_within(receiving, configured->idle_timeout);
         if (!received || received->empty()) return std::nullopt;
         unread += received->text();
     }
@@ -82,7 +85,7 @@ void session(umbel::self& me, umbel::socket peer, umbel::actor_id numbers) {
     std::string unread;
     while (const auto line = next_line(me, peer, unread)) {
         if (line->empty()) return;
-        std::string answer = greeting + ", " + *line + "!";
+        std::string answer = configured->greeting + ", " + *line + "!";
         if (const auto number = next_number(me, numbers)) answer += " You are number " + std::to_string(*number) + ".";
         if (!me.await(me.send(peer, answer + "\n"))) return;  // The client is gone.
     }
@@ -91,6 +94,7 @@ void session(umbel::self& me, umbel::socket peer, umbel::actor_id numbers) {
 // ---- What the runtime starts -----------------------------------------------------------------------------------------------
 
 void main_actor(umbel::self& me) {
+    const umbel::endpoint address = configured->address;
     const auto listener = me.listen_on(address);
     if (!listener) me.fail(umbel::cannot_listen(address, listener.error()));
     const auto numbers = me.spawn<counter>();
@@ -129,5 +133,6 @@ constexpr umbel_setting settings[] = {
 }  // namespace
 
 UMBEL_PLUGIN(.setting_count = std::size(settings), .settings = settings, .name = "greeter", .version = "0.1.0",
-             .description = "Greets whoever sends a line", .load = umbel::load<read_settings>, .unload = nullptr,
-             .main = &umbel::actor_type<main_actor>, .main_placement = UMBEL_MAIN_ONCE, .reserved = 0);
+             .description = "Greets whoever sends a line", .load = umbel::load_into<configured, read_settings>,
+             .unload = nullptr, .main = &umbel::actor_type<main_actor>, .main_placement = UMBEL_MAIN_ONCE,
+             .reserved = 0, .reload = umbel::reload_into<configured, read_settings>);

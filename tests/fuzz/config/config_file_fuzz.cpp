@@ -1,4 +1,5 @@
-// Fuzzes config_file.h and configuration.h: the input is a config file.
+// Fuzzes config_file.h and configuration.h: the input is a config file, or several with a line "%%" between two: the first
+// is the file, the others are its drop-ins.
 //
 // Whatever the bytes: entries or problems, each problem one printable line that begins with a place; what is accepted
 // can be dumped, and the dump gives the same values (configuration.h, I2).
@@ -7,8 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "config/configuration.h"
 #include "runtime/base/check.h"
@@ -29,8 +32,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::set<std::string> heads;
     for (const SectionHead& head : file.heads) CHECK(heads.insert(head.name).second);  // I2 of config_file.h
 
+    std::vector<SourceText> sources;
+    std::vector<ConfigFile> files;
+    for (std::string_view rest = text;;) {
+        const std::size_t end = rest.find("\n%%\n");
+        sources.push_back({std::string(rest.substr(0, end)), "f" + std::to_string(sources.size())});
+        files.push_back(parse_config_file(sources.back().text, sources.back().file));
+        if (end == std::string_view::npos || sources.size() == 8) break;
+        rest.remove_prefix(end + 4);
+    }
+
     const Machine machine{{0, 1}, 2, {}};
-    const auto first = configure(text, "f", {}, machine);
+    const auto first = configure(sources, {}, machine);
     if (!first) {
         CHECK(!first.error().empty());
         for (const std::string& problem : first.error()) {
@@ -39,7 +52,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
         return 0;
     }
-    CHECK(file.problems.empty());
+    for (const ConfigFile& read : files) CHECK(read.problems.empty());
+    // An independent witness of which file wins: the last one that has the key.
+    for (const EffectiveSetting& setting : first->effective) {
+        std::string origin = "default";
+        for (const ConfigFile& read : files) {
+            for (const FileEntry& entry : read.entries) {
+                if (entry.section == setting.section && entry.key == setting.key) origin = entry.origin;
+            }
+        }
+        CHECK(setting.origin == origin);
+    }
+    CHECK(differences(*first, *first).empty());
     const auto second = configure(dump(*first), "f", {}, machine);
     CHECK(second.has_value());
     CHECK(second->effective.size() == first->effective.size());
@@ -48,5 +72,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         CHECK(second->effective[i].key == first->effective[i].key);
         CHECK(second->effective[i].value == first->effective[i].value);
     }
+    CHECK(differences(*first, *second).empty());
     return 0;
 }

@@ -20,8 +20,11 @@ struct Seen {
     int status = 0;
     http::Method method = http::Method::other;
     bool keep_alive = false;
+    bool expects_continue = false;
     std::string target;
-    std::string conditions;
+    std::string fields;
+    std::string lists;
+    std::string body;
     std::size_t end = 0;  // of a complete request
     bool operator==(const Seen&) const = default;
 };
@@ -30,7 +33,7 @@ void require(bool condition) {
     if (!condition) std::abort();
 }
 
-constexpr http::Limits limits{.target = 64, .head = 256, .body = 64};
+constexpr http::Limits limits{.target = 64, .head = 256, .fields = 8, .body = 64};
 
 template <class NextSize>
 std::vector<Seen> requests(std::string_view bytes, NextSize next_size) {
@@ -39,31 +42,41 @@ std::vector<Seen> requests(std::string_view bytes, NextSize next_size) {
     std::size_t at = 0;
     while (at < bytes.size()) {
         parser.begin();
+        std::string body;
         while (!parser.finished() && at < bytes.size()) {
             const std::string_view wanted = bytes.substr(at, next_size());
             const std::unique_ptr<char[]> piece(new char[wanted.size()]);
             wanted.copy(piece.get(), wanted.size());
+            const bool in_body = parser.state() == RequestParser::State::body;
             const std::size_t taken = parser.feed({piece.get(), wanted.size()});
             require(taken <= wanted.size());
             at += taken;
-            if (parser.finished()) {
-                Seen seen;
-                seen.status = parser.state() == RequestParser::State::refused ? 1 : 0;
-                if (parser.state() == RequestParser::State::complete) {
-                    require(parser.target().size() <= limits.target);  // I3
-                    seen = {0,
-                            parser.method(),
-                            parser.keep_alive(),
-                            std::string(parser.target()),
-                            std::string(parser.if_none_match()).append("|").append(parser.if_modified_since()),
-                            at};
-                }
-                all.push_back(std::move(seen));
-                if (parser.state() == RequestParser::State::refused) return all;
-            } else {
-                require(taken == wanted.size());  // I2
-                parser.keep();
+            if (parser.state() == RequestParser::State::body) {
+                parser.keep_body(&body);
+                if (!in_body) continue;  // It stops behind the head.
             }
+            if (!parser.finished()) {
+                require(taken == wanted.size());  // I2
+                continue;
+            }
+            Seen seen;
+            seen.status = parser.state() == RequestParser::State::refused ? 1 : 0;
+            if (parser.state() == RequestParser::State::complete) {
+                require(parser.target().size() <= limits.target && body.size() <= limits.body);  // I3
+                require(parser.field_count() <= limits.fields);                                  // I3
+                seen.method = parser.method();
+                seen.keep_alive = parser.keep_alive();
+                seen.expects_continue = parser.expects_continue();
+                seen.target = parser.target();
+                for (std::size_t i = 0; i < parser.field_count(); ++i)
+                    seen.fields.append(parser.field(i).name).append(":").append(parser.field(i).value).append("\n");
+                for (unsigned known = 0; known < static_cast<unsigned>(http::Known::none); ++known)
+                    seen.lists.append(parser.value(static_cast<http::Known>(known))).append("|");
+                seen.body = body;
+                seen.end = at;
+            }
+            all.push_back(std::move(seen));
+            if (parser.state() == RequestParser::State::refused) return all;
         }
     }
     return all;

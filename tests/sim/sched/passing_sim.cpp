@@ -71,7 +71,15 @@ public:
         if (!me_.await(me_.bind(socket_, address_of(number_)))) return;
         const std::uint64_t steps = 5 + world_.random_below(30);
         for (std::uint64_t step = 0; step < steps && !testing::Test::HasFatalFailure(); ++step) {
-            switch (world_.random_below(12)) {
+            switch (world_.random_below(16)) {
+                case 12:
+                case 13:
+                    leave_receives();
+                    break;
+                case 14:
+                case 15:
+                    pass();
+                    break;
                 case 0:
                 case 1:
                     open();
@@ -140,6 +148,22 @@ private:
             EXPECT_EQ(*sent, text.size());
             w_.passed += static_cast<unsigned>(numbers.size());
         }
+    }
+
+    // Receives that nobody awaits: some are forgotten at any time, some are in flight or in the mailbox at the end.
+    void leave_receives() {
+        for (std::uint64_t i = world_.random_below(4); i > 0; --i) {
+            umbel_operation receive{};
+            receive.code = UMBEL_OP_RECVMSG;
+            receive.fd = socket_.fd();
+            receive.length = 64;
+            receive.arg2 = 3;
+            umbel_pending id = 0;
+            if (umbel_submit(me_.raw(), &receive, 1, &id) == 0 && left_count_ < left_.size()) left_[left_count_++] = id;
+        }
+        me_.sleep(nanoseconds(world_.random_below(60'000)));
+        if (world_.chance(0.7)) return;
+        while (left_count_ > 0) umbel_forget(me_.raw(), left_[--left_count_]);
     }
 
     void receive() {
@@ -333,6 +357,8 @@ private:
     int children_ = 0;
     socket socket_;
     std::vector<file> files_;
+    std::array<umbel_pending, 8> left_{};
+    std::size_t left_count_ = 0;
 };
 
 void peer(self& me, int number) {

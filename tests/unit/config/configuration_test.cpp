@@ -283,5 +283,77 @@ TEST(ShippedConfiguration, ExplainsEveryKey) {
     EXPECT_THAT(result->warnings, IsEmpty());
 }
 
+// Spec.   A drop-in overrides the file, a later one an earlier one, the command line all of them; each value has the place it
+//         came from. A plugin's section may be spread over files.
+TEST(DropIns, LaterOnesWin) {
+    const auto result = configure({{"[log]\nlevel = debug\nformat = text\n[plugin.a]\nx = 1\ny = 1\n", "umbel.conf"},
+                                   {"[log]\nlevel = error\n[plugin.a]\nx = 2\n[plugin.b]\n", "conf.d/1.conf"},
+                                   {"[log]\nlevel = warning\n[plugin.a]\nz = 3\n", "conf.d/2.conf"}},
+                                  {{"log.format", "json"}}, four_cpus);
+    ASSERT_TRUE(result) << testing::PrintToString(result.error());
+    EXPECT_EQ(effective(*result, "log", "level").value, "warning");
+    EXPECT_EQ(effective(*result, "log", "level").origin, "conf.d/2.conf:2");
+    EXPECT_EQ(effective(*result, "log", "format").origin, "command line");
+    EXPECT_EQ(effective(*result, "plugin.a", "x").origin, "conf.d/1.conf:4");
+    EXPECT_EQ(effective(*result, "plugin.a", "y").origin, "umbel.conf:6");
+    EXPECT_EQ(effective(*result, "plugin.a", "z").origin, "conf.d/2.conf:4");
+    ASSERT_EQ(result->settings.runtime.plugins.size(), 2u);
+    EXPECT_EQ(result->settings.runtime.plugins[0].settings.size(), 3u);
+}
+
+// Spec.   What is wrong in each file is said at once; twice in one file is wrong, once in each is not.
+TEST(DropIns, EachFileIsChecked) {
+    const auto result = configure({{"[log]\nlevle = debug\n", "umbel.conf"},
+                                   {"[log]\nlevel = loud\n", "conf.d/1.conf"},
+                                   {"[log]\nformat = json\nformat = json\n", "conf.d/2.conf"}},
+                                  {}, four_cpus);
+    ASSERT_FALSE(result);
+    EXPECT_THAT(result.error(), testing::UnorderedElementsAre(
+                                    HasSubstr("umbel.conf:2: log.levle: there is no such setting"),
+                                    HasSubstr("conf.d/1.conf:2: log.level: \"loud\""),
+                                    HasSubstr("conf.d/2.conf:3: \"format\" was set before, at conf.d/2.conf:2")));
+}
+
+TEST(DropIns, LieBesideTheFile) {
+    EXPECT_EQ(drop_in_folder("/etc/umbel/umbel.conf"), "/etc/umbel/conf.d");
+    EXPECT_EQ(drop_in_folder("config/umbel.conf"), "config/conf.d");
+    EXPECT_EQ(drop_in_folder("umbel.conf"), "conf.d");
+}
+
+// Spec.   A change is a value that means something else, with old, new and place; whether it needs a restart is the table's word.
+TEST(Differences, AreWhatMeansSomethingElse) {
+    const auto running = configured("[log]\nlevel = info\n[actors]\nmemory_limit = 4MiB\n[plugin.a]\nx = 1\ny = 1\n");
+    const auto wanted = configured(
+        "[log]\nlevel = debug\n[actors]\nmemory_limit = 4096KiB\nmax = 7\n[plugin.a]\nx = 2\nz = 1\n[plugin.b]\nq = "
+        "1\n");
+    ASSERT_TRUE(running && wanted);
+    std::vector<std::string> found;
+    for (const SettingChange& change : differences(*running, *wanted)) {
+        found.push_back(change.section + "." + change.key + ": " + change.before + " > " + change.after +
+                        (change.needs_restart ? " restart" : ""));
+    }
+    EXPECT_THAT(found, ElementsAre("actors.max: 1000000 > 7 restart", "log.level: info > debug", "plugin.a.x: 1 > 2",
+                                   "plugin.a.z: (not set) > 1", "plugin.a.y: 1 > (not set)"));
+    EXPECT_THAT(differences(*wanted, *wanted), IsEmpty());
+}
+
+// Spec.   After a reload, what needs a restart is as before, so that the next reload says so again; the rest is as wanted.
+TEST(Differences, WhatRunsAfterAReload) {
+    const auto running = configured("[actors]\nmax = 5\n[plugin.a]\nx = 1\n[plugin.b]\nx = 1\n");
+    const auto wanted =
+        configured("[log]\nlevel = debug\n[actors]\nmax = 7\n[plugin.a]\nx = 2\n[plugin.b]\nx = 2\n[plugin.c]\n");
+    ASSERT_TRUE(running && wanted);
+    const Configuration after = running_after(*running, *wanted, {"b"});
+    EXPECT_EQ(after.settings.log.level, rt::Level::debug);
+    EXPECT_EQ(after.settings.runtime.actors.max, 5u);
+    EXPECT_EQ(effective(after, "actors", "max").value, "5");
+    ASSERT_EQ(after.settings.runtime.plugins.size(), 3u);
+    EXPECT_EQ(after.settings.runtime.plugins[0].settings[0].value, "2");
+    EXPECT_EQ(after.settings.runtime.plugins[1].settings[0].value, "1");
+    std::vector<std::string> left;
+    for (const SettingChange& change : differences(after, *wanted)) left.push_back(change.section + "." + change.key);
+    EXPECT_THAT(left, ElementsAre("actors.max", "plugin.b.x"));
+}
+
 }  // namespace
 }  // namespace umbel::config

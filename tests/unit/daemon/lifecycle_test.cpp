@@ -50,7 +50,8 @@ struct Seen {
 
 Seen lived(
     FakeRuntime& runtime, std::deque<ScriptedSignals::Step> steps,
-    rt::Nanoseconds drain_timeout = std::chrono::seconds(10), const std::function<void()>& on_abandon = [] {}) {
+    rt::Nanoseconds drain_timeout = std::chrono::seconds(10), const std::function<void()>& on_abandon = [] {},
+    Reload* reload = nullptr) {
     const TemporaryFolder folder;
     auto log = Log::open({.level = rt::Level::debug, .sink = folder / "log", .levels = {}});
     EXPECT_TRUE(log);
@@ -58,6 +59,7 @@ Seen lived(
     Seen seen;
     LifecycleOptions options;
     options.drain_timeout = drain_timeout;
+    options.reload = reload;
     options.cancel_timeout = std::chrono::milliseconds(50);
     options.stop_timeout = std::chrono::milliseconds(200);
     options.abandon = [&](const std::string& why) {
@@ -69,7 +71,8 @@ Seen lived(
     for (const std::string& line : lines_of(folder / "log")) {
         const auto parsed = nlohmann::json::parse(line);
         std::string event = parsed["event"];
-        for (const char* key : {"exit_code", "plugin.echo"}) {
+        for (const char* key : {"exit_code", "plugin.echo", "changed", "problems", "plugin", "drain_timeout_ms"}) {
+            if (key == std::string_view("drain_timeout_ms") && reload == nullptr) continue;
             if (parsed.contains(key)) event += " " + parsed[key].dump();
         }
         seen.events.push_back(event);
@@ -173,7 +176,56 @@ TEST(Lifecycle, ASignalBeforeReadyEndsIt) {
     EXPECT_THAT(seen.events, ElementsAre("draining", "stopped 0"));
 }
 
-// Spec.   SIGHUP opens the log anew, at any time, and nothing else.
+/// A configuration whose file says this.
+config::Configuration configuration_of(const std::string& text) {
+    auto made = config::configure(text, "umbel.conf", {}, {{0}, 1, {}});
+    EXPECT_TRUE(made);
+    return *made;
+}
+
+// Spec.   SIGHUP reads the configuration anew: what was read counts (log.level, daemon.drain_timeout), plugins are told.
+TEST(Lifecycle, HangupReloads) {
+    FakeRuntime runtime;
+    runtime.prepare_result = rt::PluginChanges{.added = {"new"}, .retired = {"old"}, .reset = {}, .need_restart = {}};
+    Reload reload(
+        configuration_of("[plugin.old]\n"),
+        [] { return configuration_of("[daemon]\ndrain_timeout = 3s\n[plugin.new]\n"); },
+        [](const rt::PluginOptions& plugin) -> rt::Result<void> {
+            EXPECT_EQ(plugin.name, "new");
+            return {};
+        });
+    const Seen seen = lived(runtime, {{1, SIGHUP}, {300, SIGTERM}}, std::chrono::seconds(10), [] {}, &reload);
+    EXPECT_EQ(seen.exit_code, 0);
+    EXPECT_THAT(seen.events, ElementsAre("ready", "log_reopened", "reloaded 3", "plugin_added \"new\"",
+                                         "plugin_retiring \"old\" 3000", "draining 3000", "stopped 0"));
+    EXPECT_THAT(runtime.calls, ElementsAre("start", "prepare_plugins new", "apply_plugins", "begin_drain", "stop"));
+}
+
+// Spec.   A problem anywhere, in the files, in a plugin's preflight, in a plugin's own reload: nothing is applied, and what
+//         runs is what ran.
+TEST(Lifecycle, AReloadWithAProblemChangesNothing) {
+    for (const int where : {0, 1, 2}) {
+        FakeRuntime runtime;
+        if (where == 2) runtime.prepare_result = std::unexpected(std::vector<std::string>{"two", "problems"});
+        Reload reload(
+            configuration_of(""),
+            [where]() -> std::expected<config::Configuration, config::Problems> {
+                if (where == 0) return std::unexpected(config::Problems{"umbel.conf:1: wrong", "umbel.conf:2: wrong"});
+                return configuration_of("[daemon]\ndrain_timeout = 3s\n[plugin.a]\n[plugin.b]\n");
+            },
+            [where](const rt::PluginOptions&) -> rt::Result<void> {
+                if (where == 1) return rt::fail(rt::ErrorClass::configuration, "it crashed");
+                return {};
+            });
+        const Seen seen = lived(runtime, {{1, SIGHUP}, {300, SIGTERM}}, std::chrono::seconds(10), [] {}, &reload);
+        EXPECT_THAT(seen.events,
+                    ElementsAre("ready", "log_reopened", "reload_refused 2", "draining 10000", "stopped 0"));
+        EXPECT_THAT(runtime.calls, testing::Not(testing::Contains("apply_plugins")));
+        EXPECT_EQ(reload.running().settings.runtime.plugins.size(), 0u);
+    }
+}
+
+// Spec.   Without anything to reload, SIGHUP opens the log anew, at any time, and nothing else.
 TEST(Lifecycle, HangupReopensTheLog) {
     FakeRuntime runtime;
     const Seen seen = lived(runtime, {{1, SIGHUP}, {50, SIGTERM}});

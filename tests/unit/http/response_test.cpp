@@ -2,76 +2,68 @@
 
 #include <gtest/gtest.h>
 
-#include <ctime>
 #include <string>
+#include <vector>
 
 #include "plugins/http/content_type.h"
+#include "plugins/http/multipart.h"
 
 namespace http {
 namespace {
 
-// Spec.   Dates are written as RFC 9110 wants them, and what is written can be read.
-// Method. The C library's gmtime and strftime are the witness.
-TEST(Response, Date) {
-    EXPECT_EQ(date(784111777), "Sun, 06 Nov 1994 08:49:37 GMT");
-    for (std::int64_t seconds = 0; seconds < 253402300800; seconds += 86'413'571) {
-        const std::time_t time = seconds;
-        std::tm parts{};
-        gmtime_r(&time, &parts);
-        char expected[64];
-        std::strftime(expected, sizeof expected, "%a, %d %b %Y %H:%M:%S GMT", &parts);
-        EXPECT_EQ(date(seconds), expected);
-        EXPECT_EQ(parse_date(expected), seconds);
-    }
-}
+Representation file() { return {"text/plain", {}, 5, validators(5, 784111777, 0, "", 800000000), false}; }
 
-TEST(Response, OtherDatesAreNone) {
-    for (const std::string_view text :
-         {"", "never", "Sun, 06 Nov 1994 08:49:37 UTC", "Mon, 06 Nov 1994 08:49:37 GMT",
-          "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
-          "Sun Nov  6 08:49:37 1994", "Sun, -6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1969 08:49:37 GMT"}) {
-        EXPECT_EQ(parse_date(text), std::nullopt) << text;
-    }
-}
-
-// Spec.   304 exactly if the client's copy is good; If-None-Match wins.
-TEST(Response, NotModified) {
-    const Validators file = validators(1024, 784111777, 500);
-    const std::string& tag = file.etag;
-    const std::string then = date(784111777);
-    const std::string before = date(784111776);
-    EXPECT_FALSE(not_modified(file, "", ""));
-    EXPECT_TRUE(not_modified(file, tag, ""));
-    EXPECT_TRUE(not_modified(file, tag.substr(2), ""));
-    EXPECT_TRUE(not_modified(file, "*", ""));
-    EXPECT_TRUE(not_modified(file, "\"a\", " + tag + " ,\"b\"", ""));
-    EXPECT_FALSE(not_modified(file, "\"a\"", ""));
-    EXPECT_FALSE(not_modified(file, "\"a\"", then));
-    EXPECT_TRUE(not_modified(file, tag, before));
-    EXPECT_TRUE(not_modified(file, "", then));
-    EXPECT_FALSE(not_modified(file, "", before));
-    EXPECT_FALSE(not_modified(file, "", "nonsense"));
-    EXPECT_NE(validators(1025, 784111777, 500).etag, tag);
-    EXPECT_NE(validators(1024, 784111778, 500).etag, tag);
-    EXPECT_NE(validators(1024, 784111777, 501).etag, tag);
-}
-
-TEST(Response, FileHead) {
-    const Validators file = validators(5, 784111777, 0);
-    EXPECT_EQ(file_head("text/plain", 5, file),
+TEST(Response, FileHeads) {
+    Representation what = file();
+    const std::string tag = "ETag: " + what.validators.etag + "\r\n";
+    const std::string modified = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    EXPECT_EQ(file_head(what),
               "HTTP/1.1 200 OK\r\nServer: umbel\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
-              "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: " +
-                  file.etag + "\r\n");
+              "Accept-Ranges: bytes\r\n" +
+                  modified + tag);
+    EXPECT_EQ(not_modified_head(what), "HTTP/1.1 304 Not Modified\r\nServer: umbel\r\n" + modified + tag);
+    EXPECT_EQ(part_of_file_head(what, {1, 3}),
+              "HTTP/1.1 206 Partial Content\r\nServer: umbel\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
+              "Content-Range: bytes 1-3/5\r\n" +
+                  modified + tag);
+    what.varies = true;
+    what.coding = "br";
+    EXPECT_NE(file_head(what).find("\r\nContent-Encoding: br\r\n"), std::string::npos);
+    EXPECT_NE(file_head(what).find("\r\nVary: Accept-Encoding\r\n"), std::string::npos);
+    EXPECT_NE(not_modified_head(what).find("\r\nVary: Accept-Encoding\r\n"), std::string::npos);
+    EXPECT_EQ(not_modified_head(what).find("Content-Encoding"), std::string::npos);
+}
+
+// Spec.   The length that is announced for several parts is that of the parts and what is around them.
+TEST(Response, Parts) {
+    const std::vector<Slice> slices = {{0, 10}, {500, 1}, {999'999, 1}};
+    const std::string mark = boundary(1, 2);
+    EXPECT_EQ(mark.size(), 38U);
+    EXPECT_NE(mark, boundary(1, 3));
+    EXPECT_NE(mark, boundary(2, 2));
+    std::string body;
+    for (const Slice& slice : slices)
+        body += part_head(mark, "text/plain", slice, 1'000'000) + std::string(slice.length, 'x');
+    body += parts_end(mark);
+    EXPECT_EQ(body.size(), parts_length(mark, "text/plain", slices, 1'000'000));
+    EXPECT_TRUE(body.starts_with("\r\n--" + mark +
+                                 "\r\nContent-Type: text/plain\r\n"
+                                 "Content-Range: bytes 0-9/1000000\r\n\r\nxxxxxxxxxx\r\n--" +
+                                 mark + "\r\n"));
+    EXPECT_TRUE(body.ends_with("\r\n\r\nx\r\n--" + mark + "--\r\n"));
 }
 
 // Spec.   The length a page announces is its body's.
 TEST(Response, Pages) {
-    for (const int status : {301, 400, 403, 404, 405, 408, 413, 414, 417, 431, 500, 501, 503, 505}) {
+    for (const int status : {301, 400, 403, 404, 405, 408, 412, 413, 414, 417, 431, 500, 501, 502, 503, 504, 505}) {
         const Page page = status_page(status);
         EXPECT_TRUE(page.head.starts_with("HTTP/1.1 " + std::to_string(status) + " "));
         EXPECT_NE(page.head.find("Content-Length: " + std::to_string(page.body.size()) + "\r\n"), std::string::npos);
-        EXPECT_NE(reason(status), "Unknown");
+        EXPECT_NE(reason(status), "");
     }
+    EXPECT_EQ(reason(299), "");
+    EXPECT_NE(unsatisfiable_page(10).head.find("\r\nContent-Range: bytes */10\r\n"), std::string::npos);
+    EXPECT_EQ(options_page("GET").head, "HTTP/1.1 204 No Content\r\nServer: umbel\r\nAllow: GET\r\n");
     EXPECT_NE(redirect_page("/a/?b").head.find("\r\nLocation: /a/?b\r\n"), std::string::npos);
 }
 

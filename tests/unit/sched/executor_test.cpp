@@ -361,5 +361,26 @@ TEST(Logging, StructuredEventsComeOutAsTheyWere) {
     simulation = nullptr;
 }
 
+// ---- Who lives.
+
+void short_lived(self& me) { me.sleep(std::chrono::milliseconds(1)); }
+void looks(self& me) {
+    for (const int where : {0, 1}) {
+        const auto other = me.spawn_at<short_lived>(where);
+        if (!other) continue;
+        numbers.push_back(me.alive(*other) ? 1 : 0);
+        me.sleep(std::chrono::milliseconds(5));
+        numbers.push_back(me.alive(*other) ? 1 : 0);
+    }
+    numbers.push_back(me.alive(me.id()) ? 1 : 0);
+    numbers.push_back(me.alive({}) ? 1 : 0);
+}
+
+// Spec.   An actor is alive from its spawning to its end, on its own executor and on another; nobody is not.
+TEST(Alive, FromSpawnToEnd) {
+    run<looks>({}, 2);
+    EXPECT_EQ(numbers, (std::vector<std::int64_t>{1, 0, 1, 0, 1, 0}));
+}
+
 }  // namespace
 }  // namespace umbel::test
