@@ -2,10 +2,13 @@
 
 #include <atomic>
 #include <csignal>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 
 #include "daemon/notify.h"
+#include "daemon/watchdog.h"
 
 namespace umbel::daemon {
 
@@ -30,6 +33,7 @@ public:
         began_ = std::chrono::steady_clock::now();
         notify_status("starting");
         if (const auto started = runtime_.start(); !started) return fail(started.error());
+        if (options_.watchdog > rt::Nanoseconds(0)) watchdog_.emplace(runtime_, log_, options_.watchdog, notify_alive);
         if (!wait_until_ready()) return fail(runtime_.failure());
         if (ending_signal_ == 0) serve();
         if (!drain()) return exit_abandoned;
@@ -61,6 +65,10 @@ private:
         }
         if (!text.empty()) line.message = text;
         log_.write(std::move(line));
+        for (const std::string& name : runtime_.untaken_listeners()) {
+            log_.write(line_of(EventKind::listener_unused,
+                               name + ": no plugin has taken it (give one of them listen = systemd:" + name + ")"));
+        }
         notify_ready(status());
     }
 
@@ -244,6 +252,7 @@ private:
                 return;
             }
         });
+        watchdog_.reset();  // Executors that end do not answer; stop_timeout is for those that do not.
         runtime_.stop();
         // release: pairs with the acquire above.
         stopped.store(true, std::memory_order_release);
@@ -269,9 +278,10 @@ private:
     bool reload_wanted_ = false;  // SIGHUP came before the daemon served
     Time began_{};
     Time drain_began_{};
-    int ending_signal_ = 0;   // of the thread that waits for signals: the main one, in end() the other
-    bool abandoned_ = false;  // as ending_signal_
-    bool ended_ = false;      // nothing is taken from the queue any more
+    std::optional<Watchdog> watchdog_;  // while executors run
+    int ending_signal_ = 0;             // of the thread that waits for signals: the main one, in end() the other
+    bool abandoned_ = false;            // as ending_signal_
+    bool ended_ = false;                // nothing is taken from the queue any more
 };
 
 }  // namespace

@@ -35,6 +35,7 @@ struct LifecycleOptions {
     rt::Nanoseconds drain_timeout = std::chrono::seconds(10);  // as long as no reload sets another
     rt::Nanoseconds cancel_timeout = std::chrono::seconds(1);  // after drain_timeout, for what was cancelled to end
     rt::Nanoseconds stop_timeout = std::chrono::seconds(5);    // for the executors' threads to end
+    rt::Nanoseconds watchdog = rt::Nanoseconds(0);             // watchdog_timeout(); 0: nobody watches
     rt::Nanoseconds plugin_start_timeout = std::chrono::seconds(30);  // for a plugin that a reload adds to be ready
     Reload* reload = nullptr;  // what SIGHUP does beside opening the log anew; null: nothing
     /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.

@@ -37,6 +37,14 @@ void notify_reloading() {
     send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) + "\nSTATUS=reading the configuration anew");
 }
 
+void notify_alive() { send("WATCHDOG=1"); }
+
+rt::Nanoseconds watchdog_timeout() {
+    std::uint64_t microseconds = 0;
+    if (::sd_watchdog_enabled(0, &microseconds) <= 0) return rt::Nanoseconds(0);
+    return std::chrono::microseconds(microseconds);
+}
+
 void notify_stopping(std::string_view status, rt::Nanoseconds most) {
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(most).count();
     send("STOPPING=1\nSTATUS=" + one_line(status) + "\nEXTEND_TIMEOUT_USEC=" + std::to_string(microseconds));

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/command_line.h"
@@ -14,9 +15,11 @@
 #include "daemon/lifecycle.h"
 #include "daemon/log.h"
 #include "daemon/main_queue.h"
+#include "daemon/notify.h"
 #include "daemon/preflight.h"
 #include "daemon/reload.h"
 #include "daemon/signals.h"
+#include "daemon/socket_activation.h"
 #include "daemon/version.h"
 #include "runtime/runtime.h"
 
@@ -75,6 +78,8 @@ rt::Result<std::unique_ptr<daemon::Admin>> open_admin(const config::AdminSetting
 
 int run(const config::CommandLine& command, const config::Configuration& configuration) {
     const config::Settings& settings = configuration.settings;
+    auto passed = daemon::take_passed_sockets();
+    if (!passed) return refuse(passed.error());
     if (const int code = check_plugins(configuration, false); code != 0) return code;
 
     // Before any thread: they inherit the mask.
@@ -89,7 +94,9 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         (*log)->write(daemon::line_of(rt::EventKind::config_warning, warning));
     }
 
-    auto runtime = rt::Runtime::load(settings.runtime);
+    rt::Options runtime_options = settings.runtime;
+    runtime_options.passed = std::move(*passed);
+    auto runtime = rt::Runtime::load(std::move(runtime_options));
     if (!runtime) {
         const int code = refuse(runtime.error());
         (*log)->write(daemon::line_of(rt::EventKind::start_failed, runtime.error().message, {code}));
@@ -130,6 +137,7 @@ int run(const config::CommandLine& command, const config::Configuration& configu
     options.queue = &queue;
     options.reload = &reload;
     options.drain_timeout = settings.daemon.drain_timeout;
+    options.watchdog = daemon::watchdog_timeout();
     options.abandon = [](const std::string& why) {
         daemon::complain(why);
         ::_exit(1);

@@ -16,6 +16,7 @@
 #include "runtime/io/real_ring.h"
 #include "runtime/plugin/host.h"
 #include "runtime/plugin/loader.h"
+#include "runtime/plugin/settings.h"
 #include "runtime/sched/executor.h"
 #include "runtime/sched/fault.h"
 
@@ -39,6 +40,26 @@ Result<void> pin_this_thread(int cpu) {
     return fail(ErrorClass::system, "executors.cpus: an executor cannot be pinned to CPU " + std::to_string(cpu) +
                                         ": " + strerrordesc_np(error) +
                                         "; name CPUs that exist and that this process may use (taskset -p)");
+}
+
+// A socket that a setting names must have been passed, and be wanted by one plugin: better said now than by an actor that
+// cannot start. takers: which plugin wants a name.
+Result<void> check_wanted_listeners(const PluginOptions& wanted, const LoadedPlugin& plugin,
+                                    const std::vector<PassedSocket>& passed,
+                                    std::map<std::string, std::string>& takers) {
+    for (const auto& [key, name] : plugin.settings->wanted_listeners()) {
+        std::string why = why_no_listener(passed, name);
+        if (const std::string& taker = takers.emplace(name, wanted.name).first->second; taker != wanted.name)
+            why = "plugin." + taker + " wants it too (give each plugin a socket of its own name)";
+        if (why.empty()) continue;
+        std::string origin = wanted.origin;
+        for (const PluginSetting& setting : wanted.settings) {
+            if (setting.key == key) origin = setting.origin;
+        }
+        return fail(ErrorClass::configuration, (origin.empty() ? "" : origin + ": ") + "plugin." + wanted.name + "." +
+                                                   key + ": systemd:" + name + ": " + why);
+    }
+    return {};
 }
 
 class RuntimeCore final : public Runtime {
@@ -147,6 +168,32 @@ public:
         }
     }
 
+    void call_roll() override {
+        for (const auto& port : shared_->ports) {
+            // relaxed: the command that follows is published by a release of its own; the answer carries nothing.
+            port->present.store(false, std::memory_order_relaxed);
+            port->command(command_answer);
+        }
+    }
+
+    std::vector<AbsentExecutor> absent() const override {
+        std::vector<AbsentExecutor> all;
+        for (std::size_t i = 0; i < shared_->ports.size(); ++i) {
+            const Port& port = *shared_->ports[i];
+            if (port.present.load(std::memory_order_relaxed)) continue;
+            AbsentExecutor absent;
+            absent.executor = static_cast<ExecutorIndex>(i);
+            // relaxed: types live as long as the runtime, and were made before any actor of theirs ran.
+            if (const ActorType* type = port.running_type.load(std::memory_order_relaxed); type != nullptr) {
+                absent.actor = port.running_actor.load(std::memory_order_relaxed);
+                absent.type = type->declared->name;
+                absent.plugin = type->plugin;
+            }
+            all.push_back(std::move(absent));
+        }
+        return all;
+    }
+
     // ---- Plugins that come, change and go.
 
     std::expected<PluginChanges, std::vector<std::string>> prepare_plugins(std::vector<PluginOptions> wanted) override {
@@ -228,6 +275,7 @@ public:
             if (plugin->retired()) commanded = tend_retired(*plugin, now, patience, news) || commanded;
             commanded = std::exchange(plugin->command_wanted, false) || commanded;
             if (plugin->phase() == PluginPhase::ended) {
+                shared_->passed.give_back(plugin->loaded.name);
                 plugin = plugins_.erase(plugin);
             } else {
                 ++plugin;
@@ -244,6 +292,8 @@ public:
         }
         return all;
     }
+
+    std::vector<std::string> untaken_listeners() const override { return shared_->passed.untaken(); }
 
     std::size_t take_log(const std::function<void(const LogRecord&)>& sink) override {
         const std::scoped_lock lock(log_mutex_);
@@ -354,6 +404,15 @@ private:
         Result<LoadedPlugin> loaded = open_plugin(section);
         if (!loaded) {
             problems.push_back(loaded.error().message);
+            return;
+        }
+        std::map<std::string, std::string> takers = shared_->passed.takers();
+        for (const Plugin& plugin : made.added) {
+            for (const auto& [key, name] : plugin.loaded.settings->wanted_listeners())
+                takers[name] = plugin.options.name;
+        }
+        if (const auto fits = check_wanted_listeners(section, *loaded, options_.passed, takers); !fits) {
+            problems.push_back(fits.error().message);
             return;
         }
         const umbel_actor_type& main = *loaded->descriptor->main;
@@ -581,9 +640,12 @@ private:
 
 Result<std::unique_ptr<Runtime>> Runtime::load(Options options) {
     std::vector<LoadedPlugin> plugins;
+    std::map<std::string, std::string> takers;
     for (const PluginOptions& wanted : options.plugins) {
         Result<LoadedPlugin> plugin = open_plugin(wanted);
         if (!plugin) return std::unexpected(plugin.error());
+        if (const auto fits = check_wanted_listeners(wanted, *plugin, options.passed, takers); !fits)
+            return std::unexpected(fits.error());
         if (const Result<void> loaded = call_load(*plugin, host_table()); !loaded)
             return std::unexpected(loaded.error());
         register_plugin_code(reinterpret_cast<const void*>(plugin->descriptor->load));

@@ -59,6 +59,14 @@ enum class RuntimeState : std::uint8_t {
     stopped,   // No thread is left.
 };
 
+/// An executor that has not answered a roll call, and what it runs.
+struct AbsentExecutor {
+    ExecutorIndex executor{};
+    std::uint64_t actor = 0;       // 0: no actor runs
+    std::string type;              // the actor's; "": none
+    const char* plugin = nullptr;  // its name (lives as long as the process) or null
+};
+
 /// What prepare_plugins() found to do: names of plugins, in the order of the config.
 struct PluginChanges {
     std::vector<std::string> added;
@@ -139,6 +147,15 @@ public:
     virtual void cancel_operations() = 0;
     /// Ends the executors and unloads. Actors that still live are abandoned. Idempotent.
     virtual void stop() = 0;
+
+    /// Asks every executor for a sign of life: it answers in its next turn, and is woken for that if it sleeps. An executor
+    /// that is kept by an actor which never waits cannot. Between start() and stop(). [any thread]
+    virtual void call_roll() = 0;
+    /// Who has not answered the last roll call. [any thread]
+    [[nodiscard]] virtual std::vector<AbsentExecutor> absent() const = 0;
+
+    /// The passed sockets (Options::passed) that no plugin has taken: connections to them wait for nobody. [any thread]
+    [[nodiscard]] virtual std::vector<std::string> untaken_listeners() const = 0;
 
     /// Takes the log records written before the call, and hands each to `sink`, in the order of their time over all
     /// executors. [any thread], one at a time. Returns how many there were.

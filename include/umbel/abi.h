@@ -58,7 +58,8 @@ enum {
     UMBEL_E_TOO_MANY_ACTORS = -5007, /* actors.max is reached */
     UMBEL_E_TIMEOUT = -5008,         /* nothing came in time */
     UMBEL_E_NAME_TAKEN = -5009,      /* another living actor has this name */
-    UMBEL_E_NO_MEMORY = -5010        /* the system gave no memory for an actor's context */
+    UMBEL_E_NO_MEMORY = -5010,       /* the system gave no memory for an actor's context */
+    UMBEL_E_NO_LISTENER = -5011      /* no socket of this name was passed to the daemon, or not so many */
 };
 
 /* ---- Who and what ------------------------------------------------------------------------------------------------ */
@@ -265,7 +266,8 @@ enum {
     UMBEL_SETTING_SIZE = 4,     /* bytes; written 64KiB, 2MiB …; min … max */
     UMBEL_SETTING_DURATION = 5, /* nanoseconds; written 250us, 10ms, 5s, 1min …; min … max */
     UMBEL_SETTING_FOLDER = 6,   /* an existing folder; relative to the working directory */
-    UMBEL_SETTING_ADDRESS = 7   /* IPv4:port or [IPv6]:port */
+    UMBEL_SETTING_ADDRESS = 7,  /* IPv4:port or [IPv6]:port */
+    UMBEL_SETTING_LISTEN = 8    /* as ADDRESS, or systemd:NAME, a socket passed under this name: umbel_take_listener */
 };
 
 /* One key of the plugin's section in the config file. */
@@ -426,6 +428,7 @@ struct umbel_host {
     int (*process_status)(umbel_self*, int, umbel_process_status*);
     int (*open_signals)(umbel_self*, const int*, uint32_t);
     int (*alive)(umbel_self*, umbel_actor_id);
+    int (*take_listener)(umbel_self*, const char*, uint32_t, char*, size_t);
 };
 
 /* Submits `count` operations (1 … UMBEL_CHAIN_MAX); more than one form a chain: each begins when the one before it
@@ -502,6 +505,16 @@ static inline int umbel_set_socket_option(umbel_self* self, int fd, int level, i
 }
 static inline int umbel_local_address(umbel_self* self, int fd, void* address, uint32_t* size) {
     return self->host->local_address(self, fd, address, size);
+}
+
+/* A listening stream socket that was passed to the daemon under this name (systemd: FileDescriptorName= of a .socket unit), as
+ * a new descriptor, owned by the caller: each executor may accept on one of its own. `index`: 0, 1, … among several of one
+ * name. The first plugin that takes a name keeps it. Never shut the socket down: the daemon's successor goes on with it, and
+ * what waits in its backlog.
+ * Returns the descriptor, or UMBEL_E_NO_LISTENER, -EBUSY (another plugin's), -EINVAL (no listening stream socket), -EMFILE;
+ * then `why` (may be null; ends with a zero) has the reason and the remedy. [actor] Never waits. */
+static inline int umbel_take_listener(umbel_self* self, const char* name, uint32_t index, char* why, size_t why_size) {
+    return self->host->take_listener(self, name, index, why, why_size);
 }
 
 /* pipe2(2): ends[0] is read, ends[1] is written; both are the actor's. flags: O_NONBLOCK, O_DIRECT (O_CLOEXEC is added).

@@ -7,9 +7,14 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 
+#include <array>
 #include <charconv>
+#include <cstddef>
+#include <expected>
 #include <string>
+#include <string_view>
 
 #include "umbel/self.h"
 
@@ -104,6 +109,90 @@ inline std::string cannot_listen(const endpoint& address, error why) {
         default:
             return text.append(why.message());
     }
+}
+
+namespace detail {
+
+/// NAME of "systemd:NAME".
+inline std::optional<std::string> passed_name(std::string_view where) {
+    constexpr std::string_view prefix = "systemd:";
+    if (!where.starts_with(prefix)) return std::nullopt;
+    return std::string(where.substr(prefix.size()));
+}
+
+/// Of a passed socket, for people; it may be a unix socket.
+inline std::string address_text(self& me, const socket& of) {
+    const auto address = me.local_address(of);
+    if (!address) return "?";
+    if (address->domain() == AF_INET || address->domain() == AF_INET6) return address->text();
+    if (address->domain() != AF_UNIX) return "family " + std::to_string(address->domain());
+    const char* const path = reinterpret_cast<const sockaddr_un*>(&address->storage)->sun_path;
+    const std::size_t size = address->size - offsetof(sockaddr_un, sun_path);
+    if (size == 0) return "unix:";
+    if (path[0] == '\0') return "unix:@" + std::string(path + 1, size - 1);
+    return "unix:" + std::string(path, strnlen(path, size));
+}
+
+}  // namespace detail
+
+inline std::expected<socket, std::string> self::take_listener(const std::string& name, std::uint32_t index) {
+    std::array<char, 512> why{};
+    const int fd = umbel_take_listener(raw_, name.c_str(), index, why.data(), why.size());
+    if (fd < 0) return std::unexpected(std::string(why.data()));
+    socket taken(raw_, fd);
+    (void)set_option(taken, IPPROTO_TCP, TCP_NODELAY, 1);  // As in listen_on(); refused for one that is not TCP.
+    return taken;
+}
+
+inline std::expected<listeners, std::string> self::listen_everywhere(std::string_view where, std::uint32_t backlog) {
+    listeners opened;
+    if (const auto name = detail::passed_name(where)) {
+        std::string addresses;
+        for (std::uint32_t index = 0;; ++index) {
+            for (std::uint32_t i = 0; i < executor_count(); ++i) {
+                auto taken = take_listener(*name, index);
+                if (!taken && index > 0) break;  // That were all.
+                if (!taken) return std::unexpected("cannot listen on " + std::string(where) + ": " + taken.error());
+                if (i == 0) addresses.append(index == 0 ? "" : ", ").append(detail::address_text(*this, *taken));
+                opened.sockets.push_back(std::move(*taken));
+            }
+            if (opened.sockets.size() != std::size_t{index + 1} * executor_count()) break;
+        }
+        opened.text = std::string(where) + " (" + addresses + ")";
+        return opened;
+    }
+    auto address = endpoint::parse(where);
+    if (!address) return std::unexpected("cannot listen on " + std::string(where) + ": it is not an address");
+    auto sockets = listen_everywhere(*address, backlog);
+    if (!sockets) return std::unexpected(cannot_listen(*address, sockets.error()));
+    opened.sockets = std::move(*sockets);
+    opened.text = address->text();
+    return opened;
+}
+
+inline std::expected<listeners, std::string> self::listen_on(std::string_view where, std::uint32_t backlog) {
+    listeners opened;
+    if (const auto name = detail::passed_name(where)) {
+        auto taken = take_listener(*name);
+        if (!taken) return std::unexpected("cannot listen on " + std::string(where) + ": " + taken.error());
+        if (take_listener(*name, 1)) {
+            return std::unexpected(
+                "cannot listen on " + std::string(where) +
+                ": several sockets of this name were passed, and only one is served (give each .socket "
+                "unit one ListenStream= and a FileDescriptorName= of its own)");
+        }
+        opened.text = std::string(where) + " (" + detail::address_text(*this, *taken) + ")";
+        opened.sockets.push_back(std::move(*taken));
+        return opened;
+    }
+    const auto address = endpoint::parse(where);
+    if (!address) return std::unexpected("cannot listen on " + std::string(where) + ": it is not an address");
+    auto listener = listen_on(*address, backlog);
+    if (!listener) return std::unexpected(cannot_listen(*address, listener.error()));
+    const auto actual = local_address(*listener);
+    opened.text = (actual ? *actual : *address).text();
+    opened.sockets.push_back(std::move(*listener));
+    return opened;
 }
 
 template <class Each>

@@ -9,9 +9,12 @@
 #pragma once
 
 #include <exception>
+#include <expected>
 #include <initializer_list>
 #include <new>
 #include <span>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -22,6 +25,12 @@
 namespace umbel {
 
 // ---- Actors ------------------------------------------------------------------------------------------------------------
+
+/// What a server listens on.
+struct listeners {
+    std::vector<socket> sockets;  // of listen_everywhere: number i is meant for executor i % executor_count()
+    std::string text;             // for ready(): "127.0.0.1:8080", "systemd:http ([::]:80)"
+};
 
 namespace detail {
 
@@ -515,6 +524,14 @@ public:
     /// One listener for each executor, all with this address: the kernel spreads the connections over them. Fails
     /// with EADDRINUSE if somebody else listens there, SO_REUSEPORT or not. Port 0: a free one, put into `address`.
     result<std::vector<socket>> listen_everywhere(endpoint& address, std::uint32_t backlog = 4096);
+    /// Listens on `where`, the value of a setting of type LISTEN: an address, or `systemd:NAME`, the sockets that were passed
+    /// to the daemon under that name. One socket for each executor and address. The error is a sentence for fail().
+    std::expected<listeners, std::string> listen_everywhere(std::string_view where, std::uint32_t backlog = 4096);
+    /// As that, with one socket (of a passed name: the only one) for the caller alone.
+    std::expected<listeners, std::string> listen_on(std::string_view where, std::uint32_t backlog = 4096);
+    /// A new descriptor of a socket that was passed under this name; `index` among several. The error is the reason and the
+    /// remedy.
+    std::expected<socket, std::string> take_listener(const std::string& name, std::uint32_t index = 0);
     /// Accepts until the daemon drains, handing each connection to `each(socket)`. What passes by itself (no
     /// descriptors or memory left, a connection that broke early) is logged and waited out.
     template <class Each>

@@ -1,12 +1,11 @@
 // echo.cpp: sends back what it receives, over TCP, without a copy.
 //
-// Shape.  Main opens one listener for each executor and spawns one acceptor on each; an acceptor spawns one session a
+// Shape.  Main opens (or is passed) one listener for each executor and spawns one acceptor on each; an acceptor spawns one session a
 //         connection. The buffer the kernel filled is the buffer it sends.
 // Why one send at a time.  Two sends in flight on one connection may change places when the first has to wait for room
 //         in the socket; the next buffers wait in the mailbox meanwhile.
 
 #include <iterator>
-#include <stdexcept>
 
 #include "umbel/umbel.h"
 
@@ -22,7 +21,6 @@ void read_settings(const umbel::settings& settings) {
     // Its buffers are the executor's: what is left are records and mail. Small regions share their page tables.
     umbel::actor_type<session>.memory_limit = 256_KiB;
     listen_text = settings.text("listen");
-    if (!umbel::endpoint::parse(listen_text)) throw std::runtime_error("listen: not an address: " + listen_text);
 }
 
 void session(umbel::self& me, umbel::socket peer) {
@@ -48,26 +46,26 @@ void acceptor(umbel::self& me, umbel::socket listener) {
 }
 
 void main_actor(umbel::self& me) {
-    umbel::endpoint address = *umbel::endpoint::parse(listen_text);
-    auto listeners = me.listen_everywhere(address);
-    if (!listeners) me.fail(umbel::cannot_listen(address, listeners.error()));
-    for (std::size_t i = 0; i < listeners->size(); ++i) {
-        if (const auto spawned = me.spawn_at<acceptor>(static_cast<int>(i), std::move((*listeners)[i])); !spawned)
+    auto listening = me.listen_everywhere(listen_text);
+    if (!listening) me.fail(listening.error());
+    for (std::size_t i = 0; i < listening->sockets.size(); ++i) {
+        const int executor = static_cast<int>(i % me.executor_count());
+        if (const auto spawned = me.spawn_at<acceptor>(executor, std::move(listening->sockets[i])); !spawned)
             me.fail("cannot spawn an acceptor: " + std::string(spawned.error().message()));
     }
-    me.ready("listening on " + address.text());
+    me.ready("listening on " + listening->text);
     while (!me.receive().is_drain()) {
     }
 }
 
 constexpr umbel_setting settings[] = {
     {.name = "listen",
-     .type = UMBEL_SETTING_ADDRESS,
+     .type = UMBEL_SETTING_LISTEN,
      .required = 0,
      .default_value = "127.0.0.1:7007",
      .min = 0,
      .max = 0,
-     .description = "Address and TCP port to listen on"},
+     .description = "Address and TCP port to listen on, or systemd:NAME"},
 };
 
 }  // namespace

@@ -56,21 +56,25 @@ public:
         auto opened = open(std::move(*first));
         if (!opened) me_.fail("cannot open the folder " + refused_root_ + ": " + std::string(opened.error().message()));
 
-        umbel::endpoint address = *umbel::endpoint::parse(current().listen);
         listen_ = current().listen;
-        auto listeners = me_.listen_everywhere(address);
-        if (!listeners) me_.fail(umbel::cannot_listen(address, listeners.error()));
+        auto listening = me_.listen_everywhere(listen_);
+        if (!listening) me_.fail(listening.error());
 
-        const std::size_t cache_size = current().cache_size / listeners->size();
-        for (std::size_t i = 0; i < listeners->size(); ++i) {
-            const int executor = static_cast<int>(i);
-            const umbel::actor_id cache = or_fail(me_, "cannot spawn a cache",
-                                                  me_.spawn_at<FileCache>(executor, cache_size, current().cache_valid));
+        const std::size_t executors = me_.executor_count();
+        std::vector<umbel::actor_id> caches;
+        for (std::size_t i = 0; i < executors; ++i) {
+            caches.push_back(or_fail(
+                me_, "cannot spawn a cache",
+                me_.spawn_at<FileCache>(static_cast<int>(i), current().cache_size / executors, current().cache_valid)));
+        }
+        for (std::size_t i = 0; i < listening->sockets.size(); ++i) {
+            const std::size_t executor = i % executors;
             const Site* const site = Ref<Site>(in_use_.back().site).pack();
             gates_.push_back(or_fail(me_, "cannot spawn a gate",
-                                     me_.spawn_at<gate>(executor, std::move((*listeners)[i]), site, cache)));
+                                     me_.spawn_at<gate>(static_cast<int>(executor), std::move(listening->sockets[i]),
+                                                        site, caches[executor])));
         }
-        me_.ready("listening on " + address.text() + ", serving " + current().root);
+        me_.ready("listening on " + listening->text + ", serving " + current().root);
         // For ever: what is in flight when the daemon drains still needs the folder.
         for (;;) {
             if (me_.receive().is_reload()) reload();

@@ -43,7 +43,7 @@ std::atomic<std::uint64_t> serials{0};
 }  // namespace
 
 extern constexpr umbel_setting setting_table[] = {
-    text("listen", UMBEL_SETTING_ADDRESS, "127.0.0.1:8080", "Address and TCP port to listen on"),
+    text("listen", UMBEL_SETTING_LISTEN, "127.0.0.1:8080", "Address and TCP port to listen on, or systemd:NAME"),
     text("root", UMBEL_SETTING_FOLDER, nullptr, "The folder that is served"),
     text("index", UMBEL_SETTING_TEXT, "index.html index.htm", "Names looked for in a folder, in this order"),
     text("listing", UMBEL_SETTING_FLAG, "false",
@@ -86,7 +86,6 @@ Ref<Site> read_site(const umbel::settings& settings) {
     // relaxed: any order will do.
     site->serial = serials.fetch_add(1, std::memory_order_relaxed);
     site->listen = settings.text("listen");
-    if (!umbel::endpoint::parse(site->listen)) throw std::runtime_error("listen: not an address: " + site->listen);
     site->root = settings.text("root");
     std::istringstream names(settings.text("index"));
     for (std::string name; names >> name;) {

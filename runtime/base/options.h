@@ -47,10 +47,17 @@ struct PluginOptions {
     const umbel_plugin* builtin = nullptr;  // A descriptor in this program, which is loaded instead of a file.
 };
 
+/// A socket that was open when the process began: systemd passed it, under this name.
+struct PassedSocket {
+    std::string name;
+    int fd = -1;
+};
+
 struct Options {
     ExecutorOptions executors;
     ActorOptions actors;
     std::vector<PluginOptions> plugins;
+    std::vector<PassedSocket> passed;
 };
 
 }  // namespace umbel::rt

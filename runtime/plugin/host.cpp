@@ -1,8 +1,10 @@
 #include "runtime/plugin/host.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 #include "runtime/plugin/settings.h"
@@ -145,12 +147,27 @@ const char* host_error_text(std::int64_t code) {
             return "another actor has this name";
         case UMBEL_E_NO_MEMORY:
             return "no memory, or its limit is reached";
+        case UMBEL_E_NO_LISTENER:
+            return "no socket of this name was passed";
         default:
             break;
     }
     if (code >= 0) return "success";
     const char* text = code > -4096 ? strerrordesc_np(static_cast<int>(-code)) : nullptr;
     return text != nullptr ? text : "unknown error";
+}
+
+int host_take_listener(umbel_self* self, const char* name, std::uint32_t index, char* why, std::size_t why_size) {
+    std::string reason;
+    const int fd =
+        name == nullptr ? int{UMBEL_E_INVALID} : executor_of(self).take_listener(context_of(self), name, index, reason);
+    if (fd < 0 && reason.empty()) reason = host_error_text(fd);
+    if (why != nullptr && why_size != 0) {
+        const std::size_t kept = std::min(reason.size(), why_size - 1);
+        std::memcpy(why, reason.data(), kept);
+        why[kept] = '\0';
+    }
+    return fd;
 }
 
 constexpr umbel_host table{
@@ -196,6 +213,7 @@ constexpr umbel_host table{
     .process_status = host_process_status,
     .open_signals = host_open_signals,
     .alive = host_alive,
+    .take_listener = host_take_listener,
 };
 
 }  // namespace

@@ -39,13 +39,16 @@ constexpr std::string_view type_name(std::uint32_t type) {
             return "folder";
         case UMBEL_SETTING_ADDRESS:
             return "address";
+        case UMBEL_SETTING_LISTEN:
+            return "address or systemd:NAME";
         default:
             return "";
     }
 }
 
 constexpr bool is_textual(std::uint32_t type) {
-    return type == UMBEL_SETTING_TEXT || type == UMBEL_SETTING_FOLDER || type == UMBEL_SETTING_ADDRESS;
+    return type == UMBEL_SETTING_TEXT || type == UMBEL_SETTING_FOLDER || type == UMBEL_SETTING_ADDRESS ||
+           type == UMBEL_SETTING_LISTEN;
 }
 
 constexpr bool has_range(const umbel_setting& row) {
@@ -157,6 +160,14 @@ bool is_address(std::string_view text) {
     return ::inet_pton(AF_INET, std::string(host).c_str(), parsed.data()) == 1;
 }
 
+constexpr std::string_view passed_prefix = "systemd:";
+
+// NAME of `systemd:NAME` follows systemd's rules for FileDescriptorName=.
+bool is_listener_name(std::string_view name) {
+    return !name.empty() && name.size() <= 255 &&
+           std::ranges::all_of(name, [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
+}
+
 // `text` may be empty where the default is: then a folder or an address is not set.
 std::expected<std::string, std::string> read_text(const umbel_setting& row, const std::string& text) {
     if (text.find('\0') != std::string::npos) {
@@ -165,10 +176,19 @@ std::expected<std::string, std::string> read_text(const umbel_setting& row, cons
     const bool may_be_empty = row.default_value != nullptr && *row.default_value == '\0';
     if (row.type == UMBEL_SETTING_TEXT || (text.empty() && may_be_empty)) return text;
     if (row.type == UMBEL_SETTING_FOLDER) return read_folder(text);
+    const bool may_be_passed = row.type == UMBEL_SETTING_LISTEN;
+    if (may_be_passed && text.starts_with(passed_prefix)) {
+        if (is_listener_name(std::string_view(text).substr(passed_prefix.size()))) return text;
+        return std::unexpected(
+            quotation(text) +
+            " names no socket (write systemd:NAME, NAME being the FileDescriptorName= of a .socket unit: "
+            "1 to 255 printable characters without spaces and colons)");
+    }
     if (!is_address(text)) {
         return std::unexpected(
             quotation(text) +
-            " is not an address (write IPv4:port or [IPv6]:port, without names: 127.0.0.1:8080 or [::1]:8080)");
+            " is not an address (write IPv4:port or [IPv6]:port, without names: 127.0.0.1:8080 or [::1]:8080" +
+            (may_be_passed ? "; or systemd:NAME for a socket that systemd passes)" : ")"));
     }
     return text;
 }
@@ -352,6 +372,15 @@ const umbel_settings::Value& umbel_settings::find(std::string_view name, bool te
 const char* umbel_settings::text(std::string_view name) const { return find(name, true).text.c_str(); }
 
 std::int64_t umbel_settings::number(std::string_view name) const { return find(name, false).number; }
+
+std::vector<std::pair<std::string, std::string>> umbel_settings::wanted_listeners() const {
+    std::vector<std::pair<std::string, std::string>> wanted;
+    for (const Value& value : values_) {
+        if (value.type != UMBEL_SETTING_LISTEN || !value.text.starts_with(umbel::rt::passed_prefix)) continue;
+        wanted.emplace_back(value.name, value.text.substr(umbel::rt::passed_prefix.size()));
+    }
+    return wanted;
+}
 
 void umbel_settings::check_invariants() const {
     for (const Value& value : values_) {

@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/base/options.h"
@@ -32,19 +33,22 @@ public:
     struct Value {
         std::string name;
         std::uint32_t type = 0;   // UMBEL_SETTING_…
-        std::string text;         // of TEXT, FOLDER and ADDRESS
+        std::string text;         // of TEXT, FOLDER, ADDRESS and LISTEN
         std::int64_t number = 0;  // of INTEGER, FLAG (0 or 1), SIZE (bytes) and DURATION (nanoseconds)
     };
 
     /// For check_settings().
     umbel_settings(std::string plugin, std::vector<Value> values);
 
-    /// The value of a TEXT, FOLDER or ADDRESS. Lives as long as this object. Asking for a setting that was not declared,
+    /// The value of a TEXT, FOLDER, ADDRESS or LISTEN. Lives as long as this object. Asking for a setting that was not declared,
     /// or not as one of these, is an error of the plugin's programmer: the process ends and says which.
     [[nodiscard]] const char* text(std::string_view name) const;
 
     /// The value of an INTEGER, FLAG, SIZE or DURATION. As text() otherwise.
     [[nodiscard]] std::int64_t number(std::string_view name) const;
+
+    /// The passed sockets that LISTEN settings name (`systemd:NAME`): setting and NAME.
+    [[nodiscard]] std::vector<std::pair<std::string, std::string>> wanted_listeners() const;
 
     void check_invariants() const;
 

@@ -289,6 +289,15 @@ int Executor::adopt(ActorContext& context, int fd) {
     return 0;
 }
 
+int Executor::take_listener(ActorContext& context, std::string_view name, std::uint32_t index, std::string& why) {
+    const int fd = shared_.passed.take(context.record->type->plugin, name, index, why);
+    if (fd < 0) return fd;
+    const std::uint64_t me = context.record->id.value;
+    shared_.descriptors.set_owner(fd, me);
+    context.descriptors.add(fd, shared_.descriptors, me);
+    return fd;
+}
+
 // ---- Other actors --------------------------------------------------------------------------------------------------------------
 
 int Executor::send(ActorContext& context, ActorId to, std::uint32_t type, const void* data, std::uint32_t bytes) {

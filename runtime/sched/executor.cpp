@@ -127,6 +127,8 @@ void Executor::obey() {
         if (cancelled != 0) report(EventKind::operations_cancelled, 0, nullptr, {cancelled, 0, 0}, "");
     }
     if ((commands & command_stop) != 0) stopping_ = true;
+    // relaxed: says no more than that we came by here.
+    if ((commands & command_answer) != 0) port_.present.store(true, std::memory_order_relaxed);
 }
 
 void Executor::begin_drain() {
@@ -271,8 +273,12 @@ void Executor::run_slice(ActorRecord& record) {
     }
     shared_.slots.before_run(context->slot);
     running_ = context;  // E1
+    // relaxed: for people, when this slice does not end.
+    port_.running_type.store(record.type, std::memory_order_relaxed);
+    port_.running_actor.store(record.id.value, std::memory_order_relaxed);
     context->fiber.switch_in();
     running_ = nullptr;
+    port_.running_type.store(nullptr, std::memory_order_relaxed);
     shared_.slots.after_run(context->slot);
     settle(*context);
 }

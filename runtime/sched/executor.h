@@ -81,6 +81,7 @@ public:
     [[noreturn]] void stack_overflowed(ActorContext& context);
     int register_name(ActorContext& context, std::string_view name);
     int adopt(ActorContext& context, int fd);
+    int take_listener(ActorContext& context, std::string_view name, std::uint32_t index, std::string& why);
     // actor_system_calls.cpp
     int make_pipe(ActorContext& context, int flags, int* ends);
     int open_watcher(ActorContext& context);

@@ -91,6 +91,8 @@ void on_fault(int signal, siginfo_t* information, void* machine) {
     struct sigaction fallback{};
     fallback.sa_handler = SIG_DFL;
     sigaction(signal, &fallback, nullptr);
+    // What another process sent does not come again by itself. Blocked until this handler returns.
+    if (information->si_code <= 0) (void)raise(signal);
 }
 
 void install_handlers() {

@@ -25,12 +25,15 @@
 
 namespace umbel::rt {
 
+struct ActorType;
+
 enum Command : std::uint32_t {
     command_drain = 1,   // stop accepting, cancel what only waits for work
     command_cancel = 2,  // cancel everything
     command_stop = 4,    // leave the loop
     command_plugins =
         8,  // look at Shared::plugins: a phase has changed, mains are to be told of new settings, one is new
+    command_answer = 16,  // show that the loop turns: Port::present
 };
 
 class Port {
@@ -105,6 +108,13 @@ public:
     /// often it has woken up since its start.
     std::atomic<bool> at_rest{false};
     std::atomic<std::uint64_t> awakenings{0};
+
+    /// False from a roll call on until the executor has obeyed it (Runtime::call_roll).
+    std::atomic<bool> present{true};
+    /// Written by the executor for each slice, read by who wonders why it does not answer: what has the processor. Null:
+    /// no actor. Two words that may be of two slices, except where it matters: in a slice that does not end.
+    std::atomic<const ActorType*> running_type{nullptr};
+    std::atomic<std::uint64_t> running_actor{0};
 
     EventRing events;
     PublishedCounters counters;

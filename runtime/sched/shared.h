@@ -3,7 +3,7 @@
 // Why.    Executors share as little as possible; this is all of it, in one place, so that a reader can count it.
 // Owner.  The runtime makes it before any executor and destroys it after the last.
 //
-//   options, slots, blocks, descriptors, directory, ports   each with its own rules, in its header
+//   options, slots, blocks, descriptors, directory, passed, ports   each with its own rules, in its header
 //   plugins     one entry for each plugin ever added: see PluginProgress. Added by the control thread, never removed
 //   types       declared actor types: added under a lock, never removed while the runtime lives
 #pragma once
@@ -22,6 +22,7 @@
 #include "runtime/base/options.h"
 #include "runtime/base/result.h"
 #include "runtime/io/descriptor_table.h"
+#include "runtime/io/passed_listeners.h"
 #include "runtime/memory/shared_block.h"
 #include "runtime/memory/slot_store.h"
 #include "runtime/sched/port.h"
@@ -103,6 +104,7 @@ struct Shared {
           blocks(given.actors.shared_memory),
           descriptors(descriptor_limit),
           directory(executors, given.actors.max),
+          passed(options.passed),
           host(table) {
         for (std::size_t i = 0; i < executors; ++i) ports.push_back(std::make_unique<Port>(executors));
     }
@@ -138,6 +140,7 @@ struct Shared {
     SharedBlocks blocks;
     DescriptorTable descriptors;
     Directory directory;
+    PassedListeners passed;
     std::vector<std::unique_ptr<Port>> ports;
     PluginList plugins;
     const umbel_host* host;

@@ -52,10 +52,10 @@ def run(*command, **options):
 class Daemon:
     """A running umbeld whose log lines are read as they come."""
 
-    def __init__(self, config, *arguments, env=None, prefix=()):
+    def __init__(self, config, *arguments, env=None, prefix=(), **options):
         self.process = subprocess.Popen(
             [*prefix, program("umbeld"), "--config", str(config), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, **options)
         self.lines = []       # of stdout, as they are
         self.errors = []      # of stderr
         self._news = queue.Queue()
@@ -592,6 +592,210 @@ class Notifying(DaemonTest):
             extended = [int(state.split("=")[1]) for state in states if state.startswith("EXTEND_TIMEOUT_USEC=")]
             self.assertGreaterEqual(extended[0], 10_000_000)  # daemon.drain_timeout
             self.assert_ended_well(daemon)
+
+
+class Watched(DaemonTest):
+    """WATCHDOG=1 is a sign of life of every executor, not of the process."""
+
+    def setUp(self):
+        super().setUp()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.listener.close)
+        self.listener.bind(str(self.folder / "notify"))
+        self.listener.settimeout(DEADLINE)
+        self.port = free_port()
+
+    def start_watched(self, seconds, **environment):
+        config = self.serving_config(f"[plugin.trouble]\npath = {(BUILD / 'tests/plugins/trouble.so').resolve()}\n"
+                                     f"listen = 127.0.0.1:{self.port}\n")
+        return self.start(config, env=dict(os.environ, NOTIFY_SOCKET=str(self.folder / "notify"),
+                                           WATCHDOG_USEC=str(int(seconds * 1e6)), **environment))
+
+    def states(self):
+        return self.listener.recv(4096).decode().split("\n")
+
+    def fed_within(self, seconds):
+        """Whether a WATCHDOG=1 comes in that time."""
+        until = time.monotonic() + seconds
+        self.addCleanup(self.listener.settimeout, DEADLINE)
+        while (left := until - time.monotonic()) > 0:
+            self.listener.settimeout(left)
+            try:
+                if "WATCHDOG=1" in self.states():
+                    return True
+            except TimeoutError:
+                pass
+        return False
+
+    def tell(self, what):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
+            connection.sendall(what.encode())
+            connection.settimeout(0.2)
+            try:
+                return connection.recv(4096)
+            except OSError:
+                return b""
+
+    def test_idle_executors_answer(self):
+        daemon = self.start_watched(1)
+        daemon.wait_for("ready")
+        for _ in range(3):
+            self.assertTrue(self.fed_within(DEADLINE))
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
+
+    def test_a_hung_executor_is_named_and_not_fed_for(self):
+        daemon = self.start_watched(2)
+        daemon.wait_for("ready")
+        self.assertTrue(self.fed_within(DEADLINE))
+        self.tell("hang")
+        hung = daemon.wait_for("executor_hung")
+        self.assertEqual((hung["executor"], hung["plugin"]), (0, "trouble"))
+        self.assertIn("troublemaker", hung["msg"])
+        self.assertGreaterEqual(hung["silent_ms"], 500)
+        self.assertTrue(int(hung["actor"], 16))
+        while self.fed_within(0.1):  # what had been sent before
+            pass
+        self.assertFalse(self.fed_within(4))
+
+    def test_another_process_s_watchdog_is_not_fed(self):
+        daemon = self.start_watched(1, WATCHDOG_PID="1")
+        daemon.wait_for("ready")
+        self.assertFalse(self.fed_within(2))
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
+
+    def test_a_reload_is_announced(self):
+        daemon = self.start_watched(60)
+        daemon.wait_for("ready")
+        while "READY=1" not in self.states():
+            pass
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.signal(signal.SIGHUP)
+        while "RELOADING=1" not in (states := self.states()):
+            pass
+        times = [int(state.split("=")[1]) for state in states if state.startswith("MONOTONIC_USEC=")]
+        self.assertGreaterEqual(times[0], before)
+        while "READY=1" not in self.states():
+            pass
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
+
+
+class Passed(DaemonTest):
+    """Sockets that were open before the daemon began (LISTEN_FDS), taken by name."""
+
+    # Passes the descriptors from 3 on, as systemd does, to the program it becomes.
+    PASS = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execvp(sys.argv[1], sys.argv[1:])"
+
+    def passed(self, *sockets, names):
+        """Options for start(): a program that gets these sockets."""
+        def move():
+            for number, _ in enumerate(sockets):  # none of them may lie where another one goes
+                os.dup2(high[number], 3 + number)
+        high = []
+        for each in sockets:
+            descriptor = os.dup(each.fileno())
+            while descriptor < 3 + len(sockets):
+                descriptor = os.dup(each.fileno())
+            high.append(descriptor)
+            self.addCleanup(os.close, descriptor)
+        environment = dict(os.environ, LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=":".join(names))
+        return {"env": environment, "prefix": (sys.executable, "-c", self.PASS), "preexec_fn": move,
+                "pass_fds": range(3, 3 + len(sockets))}
+
+    def listening(self, family=socket.AF_INET, address=("127.0.0.1", 0), kind=socket.SOCK_STREAM):
+        made = socket.socket(family, kind)
+        self.addCleanup(made.close)
+        made.bind(address)
+        if kind == socket.SOCK_STREAM:
+            made.listen(64)
+        return made
+
+    def configured(self, http="systemd:http", echo="systemd:echo"):
+        (self.folder / "root").mkdir(exist_ok=True)
+        (self.folder / "root" / "file").write_text("passed")
+        return self.config(f"[executors]\ncount = 2\n[daemon]\nplugin_dir = {plugin_folder()}\n"
+                           f"[plugin.http]\nroot = {self.folder}/root\nlisten = {http}\n"
+                           f"[plugin.echo]\nlisten = {echo}\n")
+
+    def get(self, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+        connection.request("GET", "/file")
+        body = connection.getresponse().read()
+        connection.close()
+        return body
+
+    def test_plugins_take_them_by_name(self):
+        served, echoed = self.listening(), self.listening(socket.AF_UNIX, str(self.folder / "echo"))
+        daemon = self.start(self.configured(), **self.passed(served, echoed, names=("http", "echo")))
+        ready = daemon.wait_for("ready")
+        self.assertIn(f"systemd:http (127.0.0.1:{served.getsockname()[1]})", ready["plugin.http"])
+        self.assertIn(f"systemd:echo (unix:{self.folder}/echo)", ready["plugin.echo"])
+        for _ in range(20):  # on both executors
+            self.assertEqual(self.get(served.getsockname()[1]), b"passed")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(DEADLINE)
+            connection.connect(str(self.folder / "echo"))
+            connection.sendall(b"hello")
+            self.assertEqual(connection.recv(100), b"hello")
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
+
+    def test_several_of_one_name_are_all_served(self):
+        one, two, echoed = self.listening(), self.listening(), self.listening()
+        two.setblocking(False)  # NonBlocking=yes
+        daemon = self.start(self.configured(), **self.passed(one, echoed, two, names=("http", "echo", "http")))
+        daemon.wait_for("ready")
+        for listener in (one, two, one, two):
+            self.assertEqual(self.get(listener.getsockname()[1]), b"passed")
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
+
+    def test_what_waits_in_the_backlog_is_the_successor_s(self):
+        served, echoed = self.listening(), self.listening()
+        config = self.configured()
+        options = self.passed(served, echoed, names=("http", "echo"))
+        waiting = []
+        for _ in range(3):
+            daemon = self.start(config, **options)
+            daemon.wait_for("ready")
+            for connection in waiting:
+                self.assertTrue(connection.recv(4096).startswith(b"HTTP/1.1 200"))
+            daemon.signal(signal.SIGTERM)
+            self.assert_ended_well(daemon)
+            waiting = []
+            for _ in range(5):  # nobody runs: they wait
+                connection = socket.create_connection(served.getsockname(), timeout=DEADLINE)
+                self.addCleanup(connection.close)
+                connection.sendall(b"GET /file HTTP/1.1\r\nHost: test\r\n\r\n")
+                waiting.append(connection)
+
+    def refused(self, config, code, *expected, **options):
+        daemon = self.start(config, **options)
+        self.assertEqual(daemon.wait(), code)
+        for piece in expected:
+            self.assertIn(piece, "".join(daemon.errors))
+
+    def test_what_does_not_fit_is_said(self):
+        one, two = self.listening(), self.listening()
+        datagrams = self.listening(kind=socket.SOCK_DGRAM)
+        self.refused(self.configured(), 78, "umbel.conf:7: plugin.http.listen: systemd:http: no socket was passed",
+                     "umbeld.socket")
+        self.refused(self.configured(), 78, 'passed are "web", "echo"', "FileDescriptorName=http",
+                     **self.passed(one, two, names=("web", "echo")))
+        self.refused(self.configured(), 78, "plugin.echo.listen: ", "not a listening stream socket",
+                     **self.passed(one, datagrams, names=("http", "echo")))
+        self.refused(self.configured(echo="systemd:http"), 78, "umbel.conf:9: plugin.echo.listen: systemd:http: plugin.http wants",
+                     **self.passed(one, names=("http",)))
+        self.refused(self.configured(http="systemd:a b"), 78, "umbel.conf:7: ", "FileDescriptorName=")
+
+    def test_one_that_nobody_takes_is_said(self):
+        one, two, three = self.listening(), self.listening(), self.listening()
+        daemon = self.start(self.configured(), **self.passed(one, two, three, names=("http", "echo", "forgotten")))
+        self.assertIn("forgotten", daemon.wait_for("listener_unused")["msg"])
+        daemon.signal(signal.SIGTERM)
+        self.assert_ended_well(daemon)
 
 
 class ConfigErrors(DaemonTest):

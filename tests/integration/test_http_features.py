@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `http` can do beyond sending whole files, from outside: ranges, codings, listings, limits, logs.
+"""What `http` can do beyond sending whole files, from outside: ranges, codings, listings, limits, logs, reload.
 
 Usage: test_http_features.py BUILD_DIR [unittest arguments]
 """
@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -439,6 +440,84 @@ class Load:
         self.ends = True
         for thread in self.threads:
             thread.join()
+
+
+class Reload(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        top = pathlib.Path(self.temporary.name)
+        for name in ("one", "two"):
+            (top / name).mkdir()
+            (top / name / "file").write_bytes(name.encode() * 1000)
+            (top / name / "large").write_bytes(name.encode() * 300_000)
+            old = time.time() - 3600
+            for file in ("file", "large"):
+                os.utime(top / name / file, (old, old))
+        self.top = top
+        self.port = free_port()
+        self.settings = {"listen": f"{HOST}:{self.port}", "root": top / "one", "index": "none"}
+        self.daemon = Daemon("http", self.settings)
+
+    def tearDown(self):
+        self.daemon.kill()
+        self.temporary.cleanup()
+
+    def reload(self, **changed):
+        self.settings.update(changed)
+        before = len(self.daemon.events("reloaded"))
+        self.daemon.configure({"http": self.settings})
+        self.daemon.process.send_signal(signal.SIGHUP)
+        self.assertTrue(self.daemon.wait_for_event("reloaded", before + 1)[before:])
+
+    def wait_until(self, condition):
+        deadline = time.monotonic() + 20
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertTrue(condition())
+
+    def test_new_settings_hold_for_connections_that_are_there(self):
+        with Client(self.port) as client:
+            self.assertEqual(client.get("/file").body, b"one" * 1000)
+            self.assertEqual(client.get("/").status, 403)
+            self.reload(root=self.top / "two", index="file", header_count=3)
+            self.wait_until(lambda: client.get("/file").body == b"two" * 1000)
+            self.assertEqual(client.get("/").body, b"two" * 1000)
+            self.assertEqual(client.get("/large").body, b"two" * 300_000)
+            self.assertEqual(client.get("/", "A: b\r\n" * 3).status, 431)
+
+    def test_an_answer_under_way_keeps_its_folder(self):
+        with Client(self.port, receive_buffer=4096) as client:
+            client.send(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+            time.sleep(0.2)
+            for _ in range(3):
+                self.reload(root=self.top / "two")
+                self.reload(root=self.top / "one")
+            self.assertEqual(client.response().body, b"one" * 300_000)
+            self.assertEqual(client.get("/large").body, b"one" * 300_000)
+
+    def test_twenty_reloads_under_load(self):
+        loads = [Load(self.port, "/file", (b"one" * 1000, b"two" * 1000), 8),
+                 Load(self.port, "/large", (b"one" * 300_000, b"two" * 300_000), 4)]
+        for i in range(20):
+            self.reload(root=self.top / ("two", "one")[i % 2], cache_valid=f"{i}ms")
+        for load in loads:
+            load.end()
+            self.assertEqual(load.failures, [])
+            self.assertGreater(load.answers, 20)
+
+    def test_what_needs_a_restart_is_said(self):
+        self.reload(listen=f"{HOST}:{free_port()}")
+        self.wait_until(lambda: any("needs a restart" in line for line in self.daemon.lines))
+        with Client(self.port) as client:
+            self.assertEqual(client.get("/file").status, 200)
+
+    def test_bad_settings_change_nothing(self):
+        with Client(self.port) as client:
+            self.settings["precompressed"] = "rot13"
+            self.daemon.configure({"http": {**self.settings, "root": self.top / "two"}})
+            self.daemon.process.send_signal(signal.SIGHUP)
+            self.wait_until(lambda: any("rot13" in line for line in self.daemon.lines))
+            self.assertEqual(client.get("/file").body, b"one" * 1000)
 
 
 class DrainUnderLoad(unittest.TestCase):

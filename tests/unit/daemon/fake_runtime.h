@@ -28,6 +28,8 @@ public:
     int looks_until_drained = 0;    // calls of drained() that say no; -1: never of itself
     bool cancel_helps = true;       // after cancel_operations(), drained() says yes
     std::function<void()> on_stop;  // called in stop()
+    std::vector<std::string> untaken;
+    std::atomic<int> roll_calls{0};
     std::expected<rt::PluginChanges, std::vector<std::string>> prepare_result;
     std::vector<rt::PluginNews> news;    // what tend_plugins() will say
     rt::PluginPatience last_patience{};  // what it was given last
@@ -96,6 +98,19 @@ public:
         }
         return count;
     }
+    void call_roll() override {
+        const std::lock_guard lock(mutex_);
+        ++roll_calls;
+    }
+    std::vector<rt::AbsentExecutor> absent() const override {
+        const std::lock_guard lock(mutex_);
+        return absent_;
+    }
+    void set_absent(std::vector<rt::AbsentExecutor> who) {
+        const std::lock_guard lock(mutex_);
+        absent_ = std::move(who);
+    }
+    std::vector<std::string> untaken_listeners() const override { return untaken; }
     std::vector<rt::ExecutorCounters> counters() const override {
         rt::ExecutorCounters counters;
         counters.events_dropped = dropped_.load(std::memory_order_relaxed);  // relaxed: as in drop()
@@ -111,7 +126,8 @@ public:
 private:
     mutable int looks_ = 0;
     bool cancelled_ = false;
-    std::mutex mutex_;
+    std::vector<rt::AbsentExecutor> absent_;
+    mutable std::mutex mutex_;
     std::map<std::string, rt::Level> levels_;  // as set; plugin_log is of the plugin http
     std::deque<std::pair<rt::Event, std::string>> records_;
     std::atomic<std::uint64_t> dropped_{0};

@@ -202,6 +202,29 @@ TEST(Settings, TakeAddressesInNumbers) {
     }
 }
 
+// Spec.   Where a plugin listens is an address or the name of a passed socket; wanted_listeners() says which names. A plain
+//         address setting takes no names: it may be one to connect to.
+TEST(Settings, TakeListenersByAddressOrName) {
+    const umbel_setting table[] = {{"at", UMBEL_SETTING_LISTEN, 1, nullptr, 0, 0, ""}};
+    for (const char* text : {"127.0.0.1:80", "[::]:1", "systemd:http", "systemd:umbeld.socket"}) {
+        EXPECT_EQ(refusal(section({{"at", text, "a:1"}}), table), "(accepted)") << text;
+    }
+    EXPECT_THAT(refusal(section({{"at", "localhost:80", "a:1"}}), table), HasSubstr("or systemd:NAME"));
+    const std::string too_long = "systemd:" + std::string(256, 'a');
+    for (const char* text : {"systemd:", "systemd:a:b", "systemd:a b", "systemd:\x01", too_long.c_str()}) {
+        EXPECT_THAT(refusal(section({{"at", text, "a:1"}}), table), HasSubstr("names no socket (write systemd:NAME"))
+            << text;
+    }
+    const auto named = check_settings(section({{"at", "systemd:http", "a:1"}}), table);
+    ASSERT_TRUE(named.has_value());
+    EXPECT_THAT((*named)->wanted_listeners(), testing::ElementsAre(std::pair("at", "http")));
+    const auto plain = check_settings(section({{"at", "127.0.0.1:80", "a:1"}}), table);
+    ASSERT_TRUE(plain.has_value());
+    EXPECT_THAT((*plain)->wanted_listeners(), testing::IsEmpty());
+    const umbel_setting address[] = {{"at", UMBEL_SETTING_ADDRESS, 1, nullptr, 0, 0, ""}};
+    EXPECT_THAT(refusal(section({{"at", "systemd:http", "a:1"}}), address), HasSubstr("is not an address"));
+}
+
 // Spec.   The table itself is checked: a plugin's mistake is reported as the plugin's, whatever is written.
 TEST(SettingTable, IsChecked) {
     const auto flaw = [](std::vector<umbel_setting> table) { return refusal(section({}), table); };
@@ -215,7 +238,7 @@ TEST(SettingTable, IsChecked) {
     for (const char* name : {"", "Root", "1st", "a-b", "a.b", "a b"}) {
         EXPECT_THAT(flaw({{name, UMBEL_SETTING_TEXT, 0, "", 0, 0, ""}}), HasSubstr("snake_case")) << name;
     }
-    for (const std::uint32_t type : {0u, 8u, 4'000'000'000u}) {
+    for (const std::uint32_t type : {0u, 9u, 4'000'000'000u}) {
         EXPECT_THAT(flaw({{"a", type, 0, "", 0, 0, ""}}), HasSubstr("its type " + std::to_string(type))) << type;
     }
     EXPECT_THAT(flaw({{"a", UMBEL_SETTING_TEXT, 2, "", 0, 0, ""}}), HasSubstr("neither 0 nor 1"));

@@ -298,6 +298,43 @@ TEST(Port, WakesSleepersOnly) {
     EXPECT_EQ(port.take_commands(), 0u);
 }
 
+// ---- Roll calls.
+
+void look_who_runs(self& me) {
+    const rt::Port& port = *simulation->shared.ports[0];
+    numbers.push_back(port.running_type.load()->declared == &umbel::actor_type<look_who_runs>);
+    numbers.push_back(port.running_actor.load() == me.id().value);
+    (void)me.receive();
+}
+
+// Spec.   A roll call wakes a sleeper, is answered in its next turn and not before, changes nothing else, and can be made again.
+//         While an actor runs, the port says which; afterwards none.
+TEST(RollCall, IsAnsweredByATurn) {
+    Simulation made(7);
+    made.skipped_turns = 0;
+    simulation = &made;
+    numbers.clear();
+    umbel::detail::host = &rt::host_table();
+    made.spawn_main(umbel::actor_type<look_who_runs>);
+    (void)made.run_until([] { return false; }, 100);
+    EXPECT_EQ(numbers, (std::vector<std::int64_t>{1, 1}));
+    rt::Port& port = *made.shared.ports[0];
+    EXPECT_EQ(port.running_type.load(), nullptr);
+    for (int i = 0; i < 3; ++i) {
+        ASSERT_TRUE(made.rings[0]->asleep());
+        port.present.store(false);
+        made.command(rt::command_answer);
+        EXPECT_FALSE(port.present.load());
+        EXPECT_TRUE(made.run_until([&] { return port.present.load(); }, 10));
+        (void)made.run_until([] { return false; }, 100);
+    }
+    EXPECT_EQ(made.living(), 1u);
+    EXPECT_FALSE(made.executors[0]->draining());
+    made.command(rt::command_drain);
+    (void)made.run_until([] { return false; }, 100);
+    made.expect_nothing_left();
+}
+
 // ---- Logs.
 
 std::string long_text;
