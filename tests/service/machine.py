@@ -2,7 +2,7 @@
 
 The copy is an overlay on a tmpfs; the container is systemd-nspawn's. Both live in mount and process namespaces of their own
 (unshare --kill-child): when this program ends, however it ends, the kernel takes away mounts and processes. What is left then,
-empty control groups, is removed by the parent that waits.
+empty control groups and an empty folder, is removed by the parent that waits.
 """
 
 import os
@@ -53,6 +53,7 @@ def control_groups():
 def in_namespaces(arguments):
     """Runs this program again in namespaces and control groups of its own; returns its exit code."""
     own = []
+    place = tempfile.mkdtemp(prefix="umbel-machine-")  # where it is mounted: only in there
     try:
         for folder in control_groups():  # the container makes two groups in ours: nobody else's shall be the same
             group = folder / f"umbel-test-{os.getpid()}"
@@ -62,8 +63,10 @@ def in_namespaces(arguments):
             for group in own:
                 (group / "cgroup.procs").write_text("0")
         return subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable,
-                               sys.argv[0], "--inside", *arguments], preexec_fn=enter, check=False).returncode
+                               sys.argv[0], "--inside", *arguments], preexec_fn=enter, check=False,
+                              env=dict(os.environ, UMBEL_MACHINE=place)).returncode
     finally:
+        os.rmdir(place)
         for group in own:
             for folder, _, _ in os.walk(group, topdown=False):
                 for _ in range(50):
@@ -76,7 +79,7 @@ def in_namespaces(arguments):
 
 class Machine:
     def __init__(self, build):
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="umbel-machine-", dir="/run"))
+        folder = pathlib.Path(os.environ["UMBEL_MACHINE"])
         subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
         for name in ("upper", "work", "root"):
             (folder / name).mkdir()
