@@ -68,6 +68,7 @@ public:
         resolve_executors();
         check_rings_and_memory();
         resolve_plugins();
+        check_log_levels();
         if (!problems_.empty()) return std::unexpected(std::move(problems_));
         return std::move(result_);
     }
@@ -323,6 +324,19 @@ private:
             result_.settings.runtime.plugins.push_back(std::move(options));
         }
         if (plugins_.empty()) result_.warnings.emplace_back("there is no section [plugin.NAME]: nothing will run");
+    }
+
+    /// Not wrong: a plugin may be added later. But more likely a slip.
+    void check_log_levels() {
+        std::vector<std::string> modules{"daemon", "runtime"};
+        for (const Plugin& plugin : plugins_) modules.push_back(plugin.name);
+        for (const ModuleLevel& one : result_.settings.log.levels) {
+            if (std::ranges::find(modules, one.module) != modules.end()) continue;
+            const std::string meant = nearest(one.module, modules);
+            warn("log.levels", "there is no module " + one.module +
+                                   (meant.empty() ? "; a module is daemon, runtime or a plugin's NAME"
+                                                  : "; did you mean " + meant + "?"));
+        }
     }
 
     const Machine& machine_;

@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 
+#include "config/config_file.h"
 #include "runtime/base/check.h"
 #include "runtime/base/quantity.h"
 
@@ -81,9 +82,23 @@ constexpr auto table = std::to_array<OptionDescription>({
     {"log.format", choice, "json", 0, 0, "json text", start,
      "json: one object a line, for programs (docs/log-events.md). text: for people.",
      [](const Value& v, Settings& to) { to.log.format = static_cast<LogFormat>(number<int>(v)); }},
-    {"log.sink", sink, "stdout", 0, 0, "", start,
-     "Where log lines go: stdout, stderr, or a file (written with a slash), which SIGHUP opens anew.",
+    {"log.levels", levels, "", 0, 0, "", reload,
+     "Levels of modules that are not to have log.level: daemon, runtime (what it reports itself), and plugins by their "
+     "NAME, as in http:debug runtime:warning.",
+     [](const Value& v, Settings& to) { to.log.levels = std::get<std::vector<ModuleLevel>>(v); }},
+    {"log.sink", sink, "auto", 0, 0, "", start,
+     "Where log lines go: stdout, stderr, journal (natively, with a field for each key), or a file (written with a "
+     "slash), which SIGHUP opens anew. auto: journal if systemd has connected stdout to it, else stdout.",
      [](const Value& v, Settings& to) { to.log.sink = std::get<std::string>(v); }},
+    {"log.rate_limit", integer, "1000", 0, 1'000'000, "", reload,
+     "How many lines of one event and plugin are written in a second; of the others the number is. Structured events "
+     "of "
+     "plugins, as an access log's, are always written. 0: no limit.",
+     [](const Value& v, Settings& to) { to.log.rate_limit = number<std::uint64_t>(v); }},
+    {"admin.socket", socket, "auto", 0, 0, "", start,
+     "The unix socket umbelctl speaks to. auto: umbeld.sock in the runtime folder if systemd has made one, else none. "
+     "none: none.",
+     [](const Value& v, Settings& to) { to.admin.socket = std::get<std::string>(v); }},
 });
 
 std::vector<std::string_view> words_of(std::string_view choices) {
@@ -117,6 +132,26 @@ rt::Result<Value> bounded(const OptionDescription& option, std::int64_t value, s
                       "; allowed: " + range_text(option));
     }
     return Value(value);
+}
+
+/// "http:debug runtime:warning"
+rt::Result<Value> parse_levels(std::string_view text) {
+    std::vector<ModuleLevel> levels_read;
+    for (const std::string_view word : words_of(text)) {
+        if (word.empty()) continue;  // two blanks
+        const std::size_t colon = word.find(':');
+        if (colon == std::string_view::npos || !is_name(word.substr(0, colon))) {
+            return refuse(rt::quotation(word) + " is not MODULE:LEVEL, as in http:debug");
+        }
+        const auto level = parse_level(word.substr(colon + 1));
+        if (!level) return refuse(std::string(word.substr(0, colon)) + ": " + level.error().message);
+        const std::string module(word.substr(0, colon));
+        if (std::ranges::find(levels_read, module, &ModuleLevel::module) != levels_read.end()) {
+            return refuse(module + " is there twice");
+        }
+        levels_read.push_back({module, *level});
+    }
+    return Value(std::move(levels_read));
 }
 
 /// The number of single-character changes that make one of the other.
@@ -162,7 +197,11 @@ std::string range_text(const OptionDescription& option) {
         case cpu_list:
             return "a list of CPUs, or nothing";
         case sink:
-            return "stdout, stderr, or a path with a slash";
+            return "auto, stdout, stderr, journal, or a path with a slash";
+        case levels:
+            return "MODULE:LEVEL, separated by blanks, or nothing";
+        case socket:
+            return "auto, none, or a path with a slash";
         case folder:
             return "a folder, or nothing";
     }
@@ -202,18 +241,37 @@ rt::Result<Value> parse_value(const OptionDescription& option, std::string_view 
             return Value(std::move(*cpus));
         }
         case sink: {
-            if (text != "stdout" && text != "stderr" && !text.contains('/')) {
+            constexpr auto names = std::to_array<std::string_view>({"auto", "stdout", "stderr", "journal"});
+            if (std::ranges::find(names, text) == names.end() && !text.contains('/')) {
                 return refuse(rt::quotation(text) +
-                              " is neither stdout nor stderr; a file is written with a slash, as in " +
+                              " is none of auto, stdout, stderr, journal; a file is written with a slash, as in " +
                               rt::quotation("./" + std::string(text.empty() ? "umbeld.log" : text)));
             }
             if (text.ends_with('/')) return refuse(rt::quotation(text) + " is a folder; a file's path is wanted");
             return Value(std::string(text));
         }
+        case socket:
+            if (text != "auto" && text != "none" && !text.contains('/')) {
+                return refuse(rt::quotation(text) + " is neither auto nor none; a socket's path has a slash, as in " +
+                              rt::quotation("./" + std::string(text.empty() ? "umbeld.sock" : text)));
+            }
+            if (text.ends_with('/')) return refuse(rt::quotation(text) + " is a folder; a socket's path is wanted");
+            return Value(std::string(text));
+        case levels:
+            return parse_levels(text);
         case folder:
             return Value(std::string(text));
     }
     return refuse("has no type");
+}
+
+rt::Result<rt::Level> parse_level(std::string_view text) {
+    const std::vector<std::string_view> words = words_of("trace debug info warning error");
+    const auto found = std::ranges::find(words, text);
+    if (found == words.end()) {
+        return refuse(rt::quotation(text) + " is no level; allowed: trace, debug, info, warning or error");
+    }
+    return static_cast<rt::Level>(found - words.begin());
 }
 
 Settings default_settings() {

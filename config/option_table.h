@@ -25,7 +25,9 @@ enum class ValueType : std::uint8_t {
     duration,  // 250us; min … max nanoseconds
     choice,    // one of `choices`
     cpu_list,  // 0,2-5; may be empty
-    sink,      // stdout, stderr, or a path with a slash
+    sink,      // auto, stdout, stderr, journal, or a path with a slash
+    levels,    // MODULE:LEVEL MODULE:LEVEL …; may be empty
+    socket,    // auto, none, or a path with a slash
     folder,    // a path; may be empty
 };
 
@@ -34,8 +36,8 @@ enum class AppliesAt : std::uint8_t {
     reload,  // a change needs a reload
 };
 
-/// A checked value: a number (for a choice its index), a text, or CPUs.
-using Value = std::variant<std::int64_t, std::string, std::vector<int>>;
+/// A checked value: a number (for a choice its index), a text, CPUs, or levels.
+using Value = std::variant<std::int64_t, std::string, std::vector<int>, std::vector<ModuleLevel>>;
 
 struct OptionDescription {
     std::string_view key;  // "section.name"
@@ -63,6 +65,9 @@ struct OptionDescription {
 
 /// Reads a value. Errors: configuration; what is wrong with it and what is allowed, without place and key.
 [[nodiscard]] rt::Result<Value> parse_value(const OptionDescription& option, std::string_view text);
+
+/// "debug" → Level::debug. Errors: configuration; what is allowed.
+[[nodiscard]] rt::Result<rt::Level> parse_level(std::string_view text);
 
 /// Every setting at its default.
 [[nodiscard]] Settings default_settings();

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "runtime/base/event.h"
 #include "runtime/base/options.h"
@@ -17,10 +18,22 @@ namespace umbel::config {
 
 enum class LogFormat : std::uint8_t { json, text };
 
+struct ModuleLevel {
+    std::string module;  // daemon, runtime, or a plugin's name
+    rt::Level level = rt::Level::info;
+    bool operator==(const ModuleLevel&) const = default;
+};
+
 struct LogSettings {
     rt::Level level = rt::Level::info;
     LogFormat format = LogFormat::json;
-    std::string sink = "stdout";  // stdout, stderr, or a file's path (it has a slash).
+    std::string sink = "auto";        // auto, stdout, stderr, journal, or a file's path (it has a slash).
+    std::vector<ModuleLevel> levels;  // of modules that do not have `level`
+    std::uint64_t rate_limit = 1000;  // lines of one event and plugin a second; 0: no limit
+};
+
+struct AdminSettings {
+    std::string socket = "auto";  // auto, none, or a path
 };
 
 struct DaemonSettings {
@@ -32,6 +45,7 @@ struct Settings {
     rt::Options runtime;
     DaemonSettings daemon;
     LogSettings log;
+    AdminSettings admin;
 };
 
 }  // namespace umbel::config

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -111,7 +110,7 @@ private:
         if (!outcome) return;
         if (outcome->applied()) {
             const config::Settings& settings = options_.reload->running().settings;
-            log_.set_level(settings.log.level);
+            log_.configure(settings.log);
             drain_timeout_ = settings.daemon.drain_timeout;
             for (const std::string& warning : options_.reload->running().warnings) {
                 log_.write(line_of(EventKind::config_warning, warning));
@@ -185,6 +184,8 @@ private:
     /// Waits for a signal at most so long. True: the daemon is to end.
     bool take_signal(rt::Nanoseconds timeout) {
         const std::optional<int> signal = signals_.wait(timeout);
+        // In end() it is another thread that waits, and the runtime is being stopped.
+        if (options_.queue != nullptr && !ended_) options_.queue->run();
         if (!signal) return false;
         if (*signal == SIGHUP) {
             log_.reopen();
@@ -227,7 +228,7 @@ private:
 
     int fail(const rt::Error& error) {
         const int code = exit_code_of(error.error_class);
-        std::fprintf(stderr, "umbeld: %s\n", error.message.c_str());
+        complain(error.message);
         log_.write(line_of(EventKind::start_failed, error.message, {code}));
         notify_stopping(error.message, options_.stop_timeout);
         drain_began_ = std::chrono::steady_clock::now();
@@ -236,6 +237,7 @@ private:
 
     /// Stops the runtime while a second thread listens for who cannot wait.
     int end(int code) {
+        ended_ = true;
         std::atomic<bool> stopped{false};
         std::thread impatience([&] {
             const Time until = std::chrono::steady_clock::now() + options_.stop_timeout;
@@ -280,6 +282,7 @@ private:
     std::optional<Watchdog> watchdog_;  // while executors run
     int ending_signal_ = 0;             // of the thread that waits for signals: the main one, in end() the other
     bool abandoned_ = false;            // as ending_signal_
+    bool ended_ = false;                // nothing is taken from the queue any more
 };
 
 }  // namespace

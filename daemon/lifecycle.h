@@ -20,6 +20,7 @@
 #include <string>
 
 #include "daemon/log.h"
+#include "daemon/main_queue.h"
 #include "daemon/reload.h"
 #include "daemon/signals.h"
 #include "runtime/base/units.h"
@@ -39,6 +40,7 @@ struct LifecycleOptions {
     Reload* reload = nullptr;  // what SIGHUP does beside opening the log anew; null: nothing
     /// Ends the process at once, non-zero, after saying why on stderr. A test's may return.
     std::function<void(const std::string& why)> abandon;
+    MainQueue* queue = nullptr;  // work for this thread, done between two waits; or none
 };
 
 /// Starts the runtime, and returns the exit code when it has stopped. The log has ended then.

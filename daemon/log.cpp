@@ -1,24 +1,26 @@
 #include "daemon/log.h"
 
 #include <pthread.h>
-#include <spdlog/logger.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
-#include <numeric>
 #include <system_error>
+#include <utility>
+
+#include "runtime/base/quantity.h"
 
 namespace umbel::daemon {
 
 namespace {
 
-bool is_file(const config::LogSettings& settings) { return settings.sink != "stdout" && settings.sink != "stderr"; }
+constexpr std::size_t most_lines = 4096;  // the daemon's own, between two passes
+constexpr std::size_t busy_pass = 256;    // lines; after such a pass the next one comes soon
+constexpr std::chrono::milliseconds busy_interval{1};
+constexpr std::chrono::seconds report_interval{1};
+
+bool is_file(const std::string& sink) { return sink.contains('/'); }
 
 std::unexpected<rt::Error> refuse(const std::string& file, const std::string& why) {
     return rt::fail(rt::ErrorClass::configuration,
@@ -30,47 +32,46 @@ std::unexpected<rt::Error> refuse(const std::string& file, const std::string& wh
 
 rt::Result<void> Log::check(const config::LogSettings& settings) {
     namespace fs = std::filesystem;
-    if (!is_file(settings)) return {};
+    const std::string sink = resolved_sink(settings.sink);
     std::error_code error;
-    const fs::path file(settings.sink);
-    if (fs::is_directory(file, error)) return refuse(settings.sink, "it is a folder");
+    if (sink == "journal" && ::access(JournalSink::socket_path, W_OK) != 0) {
+        return rt::fail(rt::ErrorClass::configuration,
+                        std::string("log.sink: there is no journal at ") + JournalSink::socket_path + ": " +
+                            std::system_category().message(errno) +
+                            "; start systemd-journald, or set log.sink to another place");
+    }
+    if (!is_file(sink)) return {};
+    const fs::path file(sink);
+    if (fs::is_directory(file, error)) return refuse(sink, "it is a folder");
     const fs::path probed = fs::exists(file, error) ? file : file.parent_path();
-    if (::access(probed.c_str(), W_OK) != 0) return refuse(settings.sink, std::system_category().message(errno));
+    if (::access(probed.c_str(), W_OK) != 0) return refuse(sink, std::system_category().message(errno));
     return {};
 }
 
 rt::Result<std::unique_ptr<Log>> Log::open(const config::LogSettings& settings) {
-    std::unique_ptr<Log> log(new Log(settings));
+    config::LogSettings resolved = settings;
+    resolved.sink = resolved_sink(settings.sink);
+    std::unique_ptr<Log> log(new Log(resolved));
     if (auto opened = log->open_sink(); !opened) return std::unexpected(opened.error());
     log->thread_ = std::thread([raw = log.get()] { raw->run(); });
     return log;
 }
 
 rt::Result<void> Log::open_sink() {
-    // spdlog would make missing folders, perhaps of a misspelt path.
     if (auto possible = check(settings_); !possible) return possible;
-    spdlog::sink_ptr sink;
-    try {
-        if (settings_.sink == "stdout") {
-            sink = std::make_shared<spdlog::sinks::stdout_sink_st>();
-        } else if (settings_.sink == "stderr") {
-            sink = std::make_shared<spdlog::sinks::stderr_sink_st>();
-        } else {
-            sink = std::make_shared<spdlog::sinks::basic_file_sink_st>(settings_.sink);
-        }
-    } catch (const spdlog::spdlog_ex& error) {
-        return refuse(settings_.sink, error.what());
+    rt::Result<std::unique_ptr<LogSink>> sink;
+    if (settings_.sink == "stdout" || settings_.sink == "stderr") {
+        sink = DescriptorSink::standard(settings_.sink == "stdout" ? STDOUT_FILENO : STDERR_FILENO, settings_.format,
+                                        patience_);
+    } else if (settings_.sink == "journal") {
+        sink = JournalSink::open(JournalSink::socket_path, patience_);
+    } else {
+        sink = DescriptorSink::file(settings_.sink, settings_.format, patience_);
+        if (!sink) return refuse(settings_.sink, sink.error().message);
     }
-    auto logger = std::make_shared<spdlog::logger>("umbel", std::move(sink));
-    logger->set_formatter(std::make_unique<spdlog::pattern_formatter>("%v"));  // append_json and _text escape
-    logger->set_level(spdlog::level::trace);                                   // emit() has chosen already
-    logger->set_error_handler([last = std::chrono::steady_clock::time_point()](const std::string& error) mutable {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - last < std::chrono::seconds(1)) return;
-        last = now;
-        std::fprintf(stderr, "umbeld: the log cannot be written: %s\n", error.c_str());
-    });
-    sink_ = std::move(logger);
+    if (!sink) return std::unexpected(sink.error());
+    if (sink_) lost_before_ += sink_->lost();
+    sink_ = std::move(*sink);
     return {};
 }
 
@@ -79,7 +80,9 @@ Log::~Log() { join(); }
 void Log::attach(rt::Runtime& runtime) {
     const std::lock_guard lock(mutex_);
     runtime_ = &runtime;
-    dropped_ = 0;
+    dropped_reported_ = 0;
+    levels_.set_plugins(runtime.log_modules());
+    apply_levels();
 }
 
 void Log::detach() {
@@ -93,6 +96,10 @@ void Log::detach() {
 void Log::write(LogLine line) {
     {
         const std::lock_guard lock(mutex_);
+        if (lines_.size() >= most_lines) {
+            ++lines_refused_;
+            return;
+        }
         lines_.push_back(std::move(line));
     }
     wake_.notify_one();
@@ -106,15 +113,52 @@ void Log::reopen() {
     wake_.notify_one();
 }
 
+rt::Result<void> Log::set_level(std::string_view module, std::optional<rt::Level> level,
+                                std::optional<std::chrono::nanoseconds> lasting) {
+    LogLine line = line_of(rt::EventKind::log_level_changed, "");
+    {
+        const std::lock_guard lock(mutex_);
+        std::optional<Time> until;
+        if (lasting) until = std::chrono::steady_clock::now() + *lasting;
+        if (auto set = levels_.set(module, level, until); !set) return set;
+        line.message = std::string(module) + ": " + (level ? std::string(rt::name_of(*level)) : "as configured") +
+                       (level && lasting ? " for " + rt::to_text(*lasting) : "");
+        apply_levels();
+    }
+    write(std::move(line));
+    return {};
+}
+
+std::vector<LogLevels::Row> Log::levels() {
+    const std::lock_guard lock(mutex_);
+    return levels_.rows();
+}
+
+void Log::configure(const config::LogSettings& settings) {
+    const std::lock_guard lock(mutex_);
+    levels_.configure(settings);
+    wanted_rate_ = settings.rate_limit;
+    apply_levels();
+}
+
+LogFigures Log::figures() const {
+    // relaxed: figures, each for itself.
+    return {lines_written_.load(std::memory_order_relaxed), dropped_.load(std::memory_order_relaxed),
+            suppressed_.load(std::memory_order_relaxed), lost_.load(std::memory_order_relaxed)};
+}
+
 void Log::stop(const LogLine& last) {
+    patience_.end_by(std::chrono::steady_clock::now() + stop_time);
     detach();
     join();
-    emit(LineView(last));  // I1
+    report_lost();
+    emit(last);  // I1
     sink_->flush();
 }
 
 void Log::join() {
     if (!thread_.joinable()) return;
+    patience_.end_by(std::chrono::steady_clock::now() + stop_time);
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
@@ -123,11 +167,32 @@ void Log::join() {
     thread_.join();
 }
 
+void Log::apply_levels() {
+    // relaxed: a figure of its own.
+    daemon_level_.store(levels_.level_of("daemon"), std::memory_order_relaxed);
+    levels_applied_ = std::chrono::steady_clock::now();
+    if (runtime_ == nullptr) return;
+    for (const LogLevels::Row& row : levels_.rows()) runtime_->set_log_level(row.module, row.level());
+}
+
+void Log::look_at_levels(std::vector<LogLine>& lines) {
+    const auto now = std::chrono::steady_clock::now();
+    if (levels_.expire(now)) {
+        lines.push_back(line_of(rt::EventKind::log_level_changed, "the time of a level is over: as configured"));
+        apply_levels();
+    } else if (runtime_ != nullptr && now - levels_applied_ >= report_interval) {
+        // There may be plugins that were not there before.
+        levels_.set_plugins(runtime_->log_modules());
+        apply_levels();
+    }
+}
+
 void Log::run() {
     pthread_setname_np(pthread_self(), "umbel-log");
     std::unique_lock lock(mutex_);
+    std::size_t written = 0;
     for (;;) {
-        wake_.wait_for(lock, poll_interval,
+        wake_.wait_for(lock, written >= busy_pass ? busy_interval : poll_interval,
                        [&] { return stopping_ || detaching_ || reopen_wanted_ || !lines_.empty(); });
         const bool last = stopping_;
         std::vector<LogLine> lines;
@@ -135,11 +200,15 @@ void Log::run() {
         const bool reopening = std::exchange(reopen_wanted_, false);
         const bool detaching = std::exchange(detaching_, false);
         rt::Runtime* const runtime = runtime_;
+        rate_limit_.set_limit(wanted_rate_);
+        look_at_levels(lines);
         lock.unlock();
+        now_ = std::chrono::steady_clock::now();
         if (reopening) reopen_sink(lines);
+        report_lost();
         // The lines were taken first: a record that was made before a line cannot be missed.
-        pump(std::move(lines), runtime);
-        if (runtime != nullptr) report_dropped(*runtime, detaching);
+        written = pump(std::move(lines), runtime);
+        report_missing(runtime, detaching || last);
         lock.lock();
         if (detaching) {
             runtime_ = nullptr;
@@ -149,47 +218,84 @@ void Log::run() {
     }
 }
 
-void Log::pump(std::vector<LogLine> lines, rt::Runtime* runtime) {
+std::size_t Log::pump(std::vector<LogLine> lines, rt::Runtime* runtime) {
     std::ranges::stable_sort(lines, {}, &LogLine::time_ns);
     auto next = lines.cbegin();
-    bool wrote = !lines.empty();
+    std::size_t count = lines.size();
     if (runtime != nullptr) {
-        const std::size_t records = runtime->take_log([&](const rt::LogRecord& record) {
-            for (; next != lines.cend() && next->time_ns <= record.event.time_ns; ++next) emit(LineView(*next));
-            emit(LineView(record));
+        count += runtime->take_log([&](const rt::LogRecord& record) {
+            for (; next != lines.cend() && next->time_ns <= record.event.time_ns; ++next) emit(*next);
+            emit(record);
         });
-        wrote = wrote || records != 0;
     }
-    for (; next != lines.cend(); ++next) emit(LineView(*next));
-    if (wrote) sink_->flush();
+    for (; next != lines.cend(); ++next) emit(*next);
+    if (count != 0) sink_->flush();
+    return count;
 }
 
-void Log::report_dropped(rt::Runtime& runtime, bool last) {
+void Log::report_missing(rt::Runtime* runtime, bool last) {
+    std::vector<LogLine> lines;
+    rate_limit_.collect(now_, last, [&](rt::EventKind kind, const char* plugin, std::uint64_t count) {
+        const std::string name(rt::describe(kind).name);
+        LogLine line = line_of(rt::EventKind::log_suppressed,
+                               name + " came " + std::to_string(count) + " times more than log.rate_limit allows",
+                               {static_cast<std::int64_t>(count)});
+        if (plugin != nullptr) line.plugin = plugin;
+        line.fields.emplace_back("suppressed_event", name);
+        lines.push_back(std::move(line));
+    });
     std::uint64_t dropped = 0;
-    for (const rt::ExecutorCounters& counters : runtime.counters()) dropped += counters.events_dropped;
-    if (dropped <= dropped_) return;
-    const auto now = std::chrono::steady_clock::now();
-    if (!last && now - drops_reported_ < std::chrono::seconds(1)) return;  // The next report has them.
-    drops_reported_ = now;
-    emit(LineView(line_of(rt::EventKind::log_dropped, "",
-                          {static_cast<std::int64_t>(dropped - dropped_), static_cast<std::int64_t>(dropped)})));
-    sink_->flush();
-    dropped_ = dropped;
+    if (runtime != nullptr) {
+        for (const rt::ExecutorCounters& counters : runtime->counters()) dropped += counters.events_dropped;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        dropped += lines_refused_;
+    }
+    if (dropped > dropped_reported_ && (last || now_ - drops_reported_ >= report_interval)) {
+        drops_reported_ = now_;
+        lines.push_back(
+            line_of(rt::EventKind::log_dropped, "",
+                    {static_cast<std::int64_t>(dropped - dropped_reported_), static_cast<std::int64_t>(dropped)}));
+        dropped_reported_ = dropped;
+        dropped_.store(dropped, std::memory_order_relaxed);
+    }
+    for (const LogLine& line : lines) emit(line);
+    if (!lines.empty()) sink_->flush();
 }
 
-void Log::emit(const LineView& line) {
-    if (line.level < level_.load(std::memory_order_relaxed)) return;
-    text_.clear();
-    if (settings_.format == config::LogFormat::json) {
-        append_json(text_, line);
-    } else {
-        append_text(text_, line);
+void Log::report_lost() {
+    const std::uint64_t lost = lost_before_ + sink_->lost();
+    if (lost <= lost_reported_ || now_ - losses_reported_ < report_interval) return;
+    losses_reported_ = now_;
+    lost_.store(lost, std::memory_order_relaxed);
+    complain("the log cannot be written: " + sink_->trouble() + "; " + std::to_string(lost) + " lines are lost so far");
+    emit(line_of(rt::EventKind::log_lost, sink_->trouble(),
+                 {static_cast<std::int64_t>(lost - lost_reported_), static_cast<std::int64_t>(lost)}));
+    sink_->flush();
+    const std::uint64_t lost_now = lost_before_ + sink_->lost();
+    if (lost_now == lost) lost_reported_ = lost;  // It could be written: that is said now.
+}
+
+void Log::emit(const LogLine& line) {
+    // relaxed: a figure of its own.
+    if (line.level < daemon_level_.load(std::memory_order_relaxed)) return;
+    sink_->add(LineView(line));
+    lines_written_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Log::emit(const rt::LogRecord& record) {
+    if (record.event.kind != rt::EventKind::plugin_event &&
+        !rate_limit_.admit(record.event.kind, record.event.plugin, now_)) {
+        suppressed_.fetch_add(1, std::memory_order_relaxed);
+        return;
     }
-    sink_->log(spdlog::level::info, spdlog::string_view_t(text_));
+    sink_->add(LineView(record));
+    lines_written_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Log::reopen_sink(std::vector<LogLine>& lines) {
-    if (!is_file(settings_)) {
+    if (!is_file(settings_.sink)) {
         lines.push_back(line_of(rt::EventKind::log_reopened, "nothing to open anew: log.sink is " + settings_.sink));
         return;
     }

@@ -294,4 +294,69 @@ void append_text(std::string& out, const LineView& line) {
     if (separator == ", ") out += ')';
 }
 
+void append_journal(std::string& out, const LineView& line) {
+    constexpr std::string_view priorities[] = {"7", "7", "6", "4", "3"};
+    constexpr std::size_t longest_name = 64;
+    std::string text;
+    const auto field = [&](std::string_view prefix, std::string_view name, std::string_view value) {
+        const std::size_t begin = out.size();
+        out += prefix;
+        for (const char c : name.substr(0, longest_name - prefix.size())) {
+            const bool lower = c >= 'a' && c <= 'z';
+            const bool plain = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+            out += lower ? static_cast<char>(c - 'a' + 'A') : plain ? c : '_';
+        }
+        DCHECK(out.size() > begin && out[begin] != '_');  // I3
+        if (!value.contains('\n')) {
+            out += '=';
+        } else {
+            out += '\n';
+            for (std::uint64_t length = value.size(), i = 0; i < 8; ++i, length >>= 8) {
+                out += static_cast<char>(length & 0xff);
+            }
+        }
+        out += value;
+        out += '\n';
+    };
+    // As for people, so that journalctl shows it and not [blob data].
+    const auto readable = [&](std::string_view value) -> std::string_view {
+        text.clear();
+        append_plain(text, value);
+        return text;
+    };
+    const auto number = [&](std::int64_t value) -> std::string_view {
+        text.clear();
+        append_number(text, value);
+        return text;
+    };
+    field("", "MESSAGE", readable(line.message));
+    field("", "PRIORITY", priorities[static_cast<std::size_t>(line.level)]);
+    field("", "SYSLOG_IDENTIFIER", "umbeld");
+    field("UMBEL_", "EVENT", readable(line.event));
+    text.clear();
+    append_time(text, line.time_ns);
+    field("UMBEL_", "TS", text);
+    if (line.executor) field("UMBEL_", "EXECUTOR", number(std::int64_t{*line.executor}));
+    if (!line.plugin.empty()) field("UMBEL_", "PLUGIN", readable(line.plugin));
+    if (line.actor != 0) {
+        text.clear();
+        append_id(text, line.actor);
+        field("UMBEL_", "ACTOR", text);
+    }
+    line.each_field([&](std::string_view name, const LineView::Value& value) {
+        if (const auto* words = std::get_if<std::string_view>(&value)) {
+            field("UMBEL_", name, *words);
+        } else if (const auto* flag = std::get_if<bool>(&value)) {
+            field("UMBEL_", name, *flag ? "true" : "false");
+        } else if (const auto* real = std::get_if<double>(&value)) {
+            text.clear();
+            append_number(text, *real);
+            field("UMBEL_", name, text);
+        } else {
+            field("UMBEL_", name, number(std::get<std::int64_t>(value)));
+        }
+    });
+    if (line.truncated) field("UMBEL_", "TRUNCATED", "true");
+}
+
 }  // namespace umbel::daemon

@@ -1,13 +1,15 @@
-// log_line.h: one line of the log, and its two spellings.
+// log_line.h: one line of the log, and its three spellings.
 //
 // Why.    A log line is read by programs: whatever a plugin or a peer put into a text (quotes, newlines, broken UTF-8),
 //         the line stays one line of valid JSON, or of text.
 // Shape.  The daemon's own events are LogLines, the runtime's and the plugins' are records (runtime/base/event.h); a
-//         LineView shows either, and append_json and append_text write it. Keys in this order: ts, level, event, msg,
+//         LineView shows either, and append_json, append_text and append_journal write it. Keys in this order: ts, level, event, msg,
 //         executor, plugin, actor, then the event's own, then truncated if a text was.
 // Invariants (tests/fuzz/daemon/log_line_fuzz.cpp)
 //   I1  append_json adds exactly one JSON object (RFC 8259, UTF-8) without a line break
 //   I2  append_text adds exactly one line's worth: no control character
+//   I3  append_journal adds fields that journald takes: NAME=VALUE\n, or NAME\n, 8 B of length, VALUE\n; names of A-Z, 0-9
+//       and _, at most 64, not beginning with _
 // Cost.   append_json: some 500 ns for a line of an access log, and no allocation once `out` has grown.
 // Not here.  Where lines go: log.h. Meanings: the event table, docs/log-events.md.
 #pragma once
@@ -40,7 +42,7 @@ struct LogLine {
 /// A line of the daemon's own, now. values: the numbers the table names for this kind, in its order.
 [[nodiscard]] LogLine line_of(rt::EventKind kind, std::string message, std::initializer_list<std::int64_t> values = {});
 
-/// What both spellings are made of: a line of the daemon's or a record of the runtime's, which must outlive it.
+/// What the spellings are made of: a line of the daemon's or a record of the runtime's, which must outlive it.
 class LineView {
 public:
     using Value = std::variant<std::int64_t, double, bool, std::string_view>;
@@ -87,6 +89,9 @@ private:
 
 void append_json(std::string& out, const LineView& line);
 void append_text(std::string& out, const LineView& line);
+/// A datagram of journald's native protocol: MESSAGE, PRIORITY, SYSLOG_IDENTIFIER, UMBEL_EVENT, UMBEL_TS, UMBEL_EXECUTOR,
+/// UMBEL_PLUGIN, UMBEL_ACTOR, then UMBEL_KEY for each of the event's own keys.
+void append_journal(std::string& out, const LineView& line);
 
 /// "2026-11-22T08:16:14.123456Z"
 void append_time(std::string& out, std::int64_t time_ns);

@@ -21,6 +21,8 @@ public:
     virtual ~SignalSource() = default;
     /// The next signal, or none after `timeout`.
     [[nodiscard]] virtual std::optional<int> wait(rt::Nanoseconds timeout) = 0;
+    /// Ends a wait, now or the next one, without a signal. [any thread]
+    virtual void interrupt() {}
 };
 
 /// SIGTERM, SIGINT and SIGHUP of this process, from its construction on. SIGPIPE is ignored for good. Those that actors may
@@ -30,9 +32,11 @@ public:
     ProcessSignals();
     ~ProcessSignals() override;
     [[nodiscard]] std::optional<int> wait(rt::Nanoseconds timeout) override;
+    void interrupt() override;
 
 private:
     int fd_ = -1;
+    int interrupt_ = -1;
 };
 
 /// "SIGTERM"; "signal 40" for one without a name.

@@ -1,15 +1,20 @@
 // umbeld: reads what it was asked, and does it.
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/command_line.h"
 #include "config/configuration.h"
+#include "daemon/admin.h"
+#include "daemon/admin_commands.h"
 #include "daemon/lifecycle.h"
 #include "daemon/log.h"
+#include "daemon/main_queue.h"
 #include "daemon/notify.h"
 #include "daemon/preflight.h"
 #include "daemon/reload.h"
@@ -52,6 +57,23 @@ int check_plugins(const config::Configuration& configuration, bool say_what_is_r
         }
     }
     return code;
+}
+
+/// The admin socket, or null if there is to be none. One that was asked for must be; one that would be nice need not.
+rt::Result<std::unique_ptr<daemon::Admin>> open_admin(const config::AdminSettings& settings, daemon::MainQueue& queue,
+                                                      daemon::Log& log) {
+    const std::string path = daemon::admin_socket_path(settings.socket);
+    if (path.empty()) return nullptr;
+    daemon::AdminOptions options;
+    options.path = path;
+    auto admin = daemon::Admin::open(options, queue);
+    if (admin) {
+        log.write(daemon::line_of(rt::EventKind::admin_ready, path));
+    } else if (settings.socket == "auto") {
+        log.write(daemon::line_of(rt::EventKind::admin_failed, admin.error().message));
+        return nullptr;
+    }
+    return admin;
 }
 
 int run(const config::CommandLine& command, const config::Configuration& configuration) {
@@ -97,12 +119,27 @@ int run(const config::CommandLine& command, const config::Configuration& configu
             if (!found) return std::unexpected(found.error());
             return {};
         });
+    daemon::MainQueue queue([&signals] { signals.interrupt(); });
+    const auto admin = open_admin(settings.admin, queue, **log);
+    if (!admin) {
+        const int code = refuse(admin.error());
+        (*log)->write(daemon::line_of(rt::EventKind::start_failed, admin.error().message, {code}));
+        (*log)->stop(daemon::line_of(rt::EventKind::stopped, "ended after a failure", {code, 0}));
+        return code;
+    }
+    if (*admin) {
+        daemon::add_admin_commands(
+            **admin, {**runtime, **log, [&reload]() -> const auto& { return reload.running(); }, command.config_file,
+                      [] { ::kill(::getpid(), SIGHUP); }, [] { ::kill(::getpid(), SIGTERM); }});
+        (*admin)->start();
+    }
     daemon::LifecycleOptions options;
+    options.queue = &queue;
     options.reload = &reload;
     options.drain_timeout = settings.daemon.drain_timeout;
     options.watchdog = daemon::watchdog_timeout();
     options.abandon = [](const std::string& why) {
-        print(stderr, "umbeld: " + why + "\n");
+        daemon::complain(why);
         ::_exit(1);
     };
     return daemon::live(**runtime, **log, signals, options);

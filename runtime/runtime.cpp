@@ -325,6 +325,20 @@ public:
         return all;
     }
 
+    std::vector<std::string> log_modules() const override {
+        std::vector<std::string> names;
+        for (const auto& plugin : shared_->plugins) names.emplace_back(plugin->name);
+        return names;
+    }
+
+    void set_log_level(std::string_view module, Level level) override {
+        // relaxed: each level is a figure of its own, and executors may see it a little later.
+        if (module == "runtime") shared_->log_level.store(level, std::memory_order_relaxed);
+        for (const auto& plugin : shared_->plugins) {
+            if (module == plugin->name) plugin->log_level.store(level, std::memory_order_relaxed);
+        }
+    }
+
 private:
     enum class Go : std::uint8_t { wait, run, end };
 

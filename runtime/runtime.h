@@ -164,6 +164,12 @@ public:
     /// [any thread]
     [[nodiscard]] virtual std::vector<ExecutorCounters> counters() const = 0;
 
+    /// The plugins whose levels can be set. [any thread]
+    [[nodiscard]] virtual std::vector<std::string> log_modules() const = 0;
+    /// What `module`, a plugin or "runtime" for what the runtime reports itself, reports under `level` is from now on not
+    /// made at all. Nothing happens for an unknown one. [any thread]
+    virtual void set_log_level(std::string_view module, Level level) = 0;
+
 protected:
     Runtime() = default;
 };

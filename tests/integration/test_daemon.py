@@ -7,6 +7,7 @@ Everything runs on loopback, on free ports, in temporary folders, with a deadlin
 """
 
 import argparse
+import fcntl
 import http.client
 import json
 import os
@@ -133,6 +134,12 @@ listen = 127.0.0.1:{self.http_port}
 [plugin.echo]
 listen = 127.0.0.1:{self.echo_port}
 """)
+
+    def wait_until(self, condition):
+        until = time.monotonic() + DEADLINE
+        while not condition():
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.02)
 
     def start(self, config, *arguments, **options):
         daemon = Daemon(config, *arguments, **options)
@@ -416,11 +423,154 @@ class Logging(DaemonTest):
         except OSError:
             return False
 
-    def wait_until(self, condition):
-        until = time.monotonic() + DEADLINE
-        while not condition():
-            self.assertLess(time.monotonic(), until)
-            time.sleep(0.02)
+
+class LogReaders(DaemonTest):
+    """A reader of stdout that is slow, or gone."""
+
+    def stdout_of(self, *arguments):
+        """An umbeld whose stdout is the pipe that is returned, and nobody reads."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        process = subprocess.Popen(
+            [program("umbeld"), "--config", str(self.serving_config()), *arguments],
+            stdout=writer, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        os.close(writer)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        return process, reader
+
+    def fill(self):
+        """Makes the daemon log more than a pipe holds: each level that is set is a line."""
+        self.wait_until(lambda: self.echoes())
+        for _ in range(50):
+            subprocess.run([program("umbelctl"), "--socket", str(self.folder / "admin"), "log", "level", "all", "trace"],
+                           capture_output=True, timeout=DEADLINE, check=True)
+
+    def echoes(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.echo_port), timeout=DEADLINE) as peer:
+                peer.sendall(b"x")
+                return peer.recv(1) == b"x"
+        except ConnectionRefusedError:
+            return False
+
+    def test_a_blocked_stdout_stops_neither_the_work_nor_the_end(self):
+        process, reader = self.stdout_of("--set", f"admin.socket={self.folder / 'admin'}")
+        # Nobody reads; and the pipe is small.
+        fcntl.fcntl(reader, 1031, 4096)  # F_SETPIPE_SZ
+        self.fill()
+        self.assertTrue(self.echoes())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=DEADLINE), 0)
+        read = b""
+        while piece := os.read(reader, 65536):
+            read += piece
+        for line in read.split(b"\n")[:-1]:
+            json.loads(line)
+
+    def test_a_reader_that_has_gone_stops_neither(self):
+        reader, writer = os.pipe()
+        process = subprocess.Popen([program("umbeld"), "--config", str(self.serving_config())],
+                                   stdout=writer, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        os.close(writer)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        os.close(reader)
+        self.wait_until(lambda: self.echoes())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=DEADLINE), 0)
+
+
+class AdminSocket(DaemonTest):
+    def setUp(self):
+        super().setUp()
+        self.socket = self.folder / "admin"
+        self.daemon = self.start(self.serving_config(), "--set", f"admin.socket={self.socket}")
+        self.daemon.wait_for("ready")
+
+    def ctl(self, *words):
+        return run(program("umbelctl"), "--socket", self.socket, *words)
+
+    def asked(self, *words):
+        result = self.ctl("--json", *words)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return json.loads(result.stdout)
+
+    def level_of(self, module):
+        return {row["module"]: row["level"] for row in self.asked("log", "levels")}[module]
+
+    def test_status_plugins_counters_settings(self):
+        status = self.asked("status")
+        self.assertEqual((status["state"], status["executors"], status["pid"]),
+                         ("ready", 2, self.daemon.process.pid))
+        self.assertEqual(status["you"], "control")
+        self.assertEqual([one["name"] for one in self.asked("plugins")], ["http", "echo"])
+        self.assertEqual(len(self.asked("counters")), 2)
+        keys = {one["key"]: one for one in self.asked("settings")}
+        self.assertEqual(keys["executors.count"]["value"], "2")
+        for command in ("status", "plugins", "counters", "settings"):
+            self.assertNotIn("{", self.ctl(command).stdout)
+
+    def test_a_level_is_set_and_expires(self):
+        self.assertEqual(self.level_of("http"), "info")
+        self.asked("log", "level", "http", "debug", "--for", "1s")
+        self.assertEqual(self.level_of("http"), "debug")
+        self.assertEqual(self.level_of("echo"), "info")
+        self.assertIn("http: debug for 1s", self.daemon.wait_for("log_level_changed")["msg"])
+        self.wait_until(lambda: self.level_of("http") == "info")
+        self.asked("log", "level", "daemon", "error")
+        self.asked("log", "level", "all", "configured")
+        self.assertEqual(self.level_of("daemon"), "info")
+
+    def test_errors_are_clear(self):
+        for words, said in ((("log", "level", "htpp", "debug"), "there are: all, daemon, runtime, http, echo"),
+                            (("log", "level", "http", "loud"), "trace, debug, info, warning or error, or configured"),
+                            (("nonsense",), "there is no such command"),
+                            (("status", "now"), "takes no argument"),
+                            (("log", "level", "http", "debug", "--for", "soon"), "soon")):
+            with self.subTest(words=words):
+                result = self.ctl(*words)
+                self.assertEqual(result.returncode, 64)
+                self.assertIn(said, result.stderr)
+        nobody = run(program("umbelctl"), "--socket", self.folder / "nothing", "status")
+        self.assertEqual(nobody.returncode, 71)
+        self.assertIn("no daemon listens there", nobody.stderr)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root, to be somebody else")
+    def test_others_observe_and_do_not_control(self):
+        self.assertEqual(self.socket.stat().st_mode & 0o777, 0o660)
+        os.chmod(self.folder, 0o755)
+        tool = self.folder / "umbelctl"
+        shutil.copy(program("umbelctl"), tool)
+        as_nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        refused = run(tool, "--socket", self.socket, "status", **as_nobody)
+        self.assertEqual(refused.returncode, 71)
+        self.assertIn("may not connect", refused.stderr)
+        os.chown(self.socket, -1, 65534)
+        self.assertIn("observe", run(tool, "--socket", self.socket, "status", **as_nobody).stdout)
+        denied = run(tool, "--socket", self.socket, "stop", **as_nobody)
+        self.assertEqual(denied.returncode, 1)
+        self.assertIn("for root and the daemon's own user", denied.stderr)
+
+    def test_hostile_clients_hold_nobody_up(self):
+        clients = []
+        for i in range(31):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.connect(str(self.socket))
+            client.setblocking(False)
+            clients.append(client)
+            try:
+                client.sendall((b"x" * 100_000, b'{"command":"counters"}\n' * 500, b"\xff\n" * 500, b'{"comm')[i % 4])
+            except BlockingIOError:
+                pass
+        self.assertEqual(self.asked("status")["state"], "ready")
+        self.assertTrue(self.socket.exists())
+
+    def test_reload_and_stop(self):
+        self.ctl("reload")
+        self.assertEqual(self.daemon.wait_for("admin_command")["msg"], "reload")
+        self.assertEqual(self.ctl("stop").stdout, "draining\n")
+        self.assert_ended_well(self.daemon)
+        self.assertFalse(self.socket.exists())
 
 
 class Notifying(DaemonTest):

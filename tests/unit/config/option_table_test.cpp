@@ -93,7 +93,14 @@ TEST(OptionTable, WrongKindsAreRefused) {
     EXPECT_EQ(error_of("log.format", "xml"), "\"xml\" is none of the choices; allowed: json or text");
     EXPECT_THAT(error_of("log.sink", "sdtout"), HasSubstr("\"./sdtout\""));
     EXPECT_THAT(error_of("log.sink", "/var/log/"), HasSubstr("is a folder"));
-    EXPECT_THAT(error_of("log.sink", ""), HasSubstr("neither stdout nor stderr"));
+    EXPECT_THAT(error_of("log.levels", "http"), HasSubstr("\"http\" is not MODULE:LEVEL"));
+    EXPECT_THAT(error_of("log.levels", "http:loud"), HasSubstr("\"loud\" is no level"));
+    EXPECT_THAT(error_of("log.levels", "a:info b:debug a:info"), HasSubstr("a is there twice"));
+    EXPECT_THAT(error_of("log.levels", ":info"), HasSubstr("is not MODULE:LEVEL"));
+    EXPECT_TRUE(parse_value(*find_option("log.levels"), "a:info  runtime:debug"));
+    EXPECT_THAT(error_of("admin.socket", "sock"), HasSubstr("as in \"./sock\""));
+    EXPECT_THAT(error_of("admin.socket", "/run/"), HasSubstr("is a folder"));
+    EXPECT_THAT(error_of("log.sink", ""), HasSubstr("none of auto, stdout, stderr, journal"));
 }
 
 // Spec.   Choices are stored as what they mean.

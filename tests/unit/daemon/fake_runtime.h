@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -38,6 +39,8 @@ public:
 
     void report(rt::EventKind kind, std::int64_t time_ns, std::string text, rt::Level level = rt::Level::info) {
         const std::lock_guard lock(mutex_);
+        const auto set = levels_.find(kind == rt::EventKind::plugin_log ? "http" : "runtime");
+        if (set != levels_.end() && level < set->second) return;
         rt::Event event;
         event.kind = kind;
         event.level = level;
@@ -114,11 +117,18 @@ public:
         return {counters};
     }
 
+    std::vector<std::string> log_modules() const override { return {"http"}; }
+    void set_log_level(std::string_view module, rt::Level level) override {
+        const std::lock_guard lock(mutex_);
+        levels_[std::string(module)] = level;
+    }
+
 private:
     mutable int looks_ = 0;
     bool cancelled_ = false;
     std::vector<rt::AbsentExecutor> absent_;
     mutable std::mutex mutex_;
+    std::map<std::string, rt::Level> levels_;  // as set; plugin_log is of the plugin http
     std::deque<std::pair<rt::Event, std::string>> records_;
     std::atomic<std::uint64_t> dropped_{0};
 };

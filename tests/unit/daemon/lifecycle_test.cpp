@@ -56,7 +56,7 @@ Seen lived(
     rt::Nanoseconds drain_timeout = std::chrono::seconds(10), const std::function<void()>& on_abandon = [] {},
     Reload* reload = nullptr) {
     const TemporaryFolder folder;
-    auto log = Log::open({rt::Level::debug, config::LogFormat::json, folder / "log"});
+    auto log = Log::open({.level = rt::Level::debug, .sink = folder / "log", .levels = {}});
     EXPECT_TRUE(log);
     ScriptedSignals signals(std::move(steps), reload);
     Seen seen;

@@ -19,7 +19,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 config::LogSettings to_file(const std::string& file, rt::Level level = rt::Level::info) {
-    return {level, config::LogFormat::json, file};
+    return {.level = level, .sink = file, .levels = {}};
 }
 
 std::vector<std::string> events_in(const std::string& file) {
@@ -137,7 +137,7 @@ TEST(Log, RefusesAPlaceItCannotWriteTo) {
 
 TEST(Log, WritesTextForPeople) {
     const TemporaryFolder folder;
-    auto log = Log::open({rt::Level::info, config::LogFormat::text, folder / "log"});
+    auto log = Log::open({.format = config::LogFormat::text, .sink = folder / "log", .levels = {}});
     ASSERT_TRUE(log);
     (*log)->stop(line_of(EventKind::stopped, "the end", {0, 3}));
     EXPECT_THAT(lines_of(folder / "log"),

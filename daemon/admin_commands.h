@@ -1,0 +1,42 @@
+// admin_commands.h: what umbelctl may ask of a running daemon.
+//
+// Why.    One table of commands, each a few lines: what it is called, who may give it, where it runs, what it answers.
+//             status      what runs, since when, in which state; the log's figures
+//             plugins     each plugin and what it announced
+//             counters    what each executor has counted
+//             settings    the settings in force, with their origins
+//             log.levels  each module's level
+//             log.level   {"module":…,"level":…,"for_ns":…} sets one; level "configured" takes it back
+//             reload      what SIGHUP does
+//             stop        what SIGTERM does
+// Not here.  How they come and go: admin.h. umbelctl's side: admin_client.h.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/configuration.h"
+#include "daemon/admin.h"
+#include "daemon/log.h"
+#include "runtime/runtime.h"
+
+namespace umbel::daemon {
+
+/// What the commands work on. All of it outlives the Admin.
+struct AdminContext {
+    rt::Runtime& runtime;
+    Log& log;
+    std::function<const config::Configuration&()> running;  // the configuration in force; on the main thread
+    std::string config_file;
+    std::function<void()> reload;  // begins it; the log says what came of it
+    std::function<void()> stop;    // begins it
+};
+
+/// Adds every command.
+void add_admin_commands(Admin& admin, const AdminContext& context);
+
+/// Where the socket is to be: admin.socket's path, or for auto umbeld.sock in systemd's RUNTIME_DIRECTORY; "": nowhere.
+[[nodiscard]] std::string admin_socket_path(const std::string& setting);
+
+}  // namespace umbel::daemon
