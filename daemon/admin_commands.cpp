@@ -97,6 +97,21 @@ rt::Result<json> set_level(Log& log, const json& request) {
     return level_rows(log);
 }
 
+rt::Result<json> outcome_of(const Reload& reload, const json& request) {
+    const auto run = request.find("run");
+    if (run == request.end() || !run->is_number_unsigned()) {
+        return rt::fail(rt::ErrorClass::usage, "reload.outcome: \"run\" is wanted, the number that reload answered");
+    }
+    const ReloadOutcome* outcome = reload.outcome_of(run->get<std::uint64_t>());
+    if (outcome == nullptr) return json{{"done", false}};
+    return json{{"done", true},
+                {"applied", outcome->applied()},
+                {"problems", outcome->problems},
+                {"changes", outcome->changes},
+                {"restarts", outcome->restarts},
+                {"took_ms", std::chrono::duration_cast<std::chrono::milliseconds>(outcome->took).count()}};
+}
+
 }  // namespace
 
 void add_admin_commands(Admin& admin, const AdminContext& context) {
@@ -149,7 +164,7 @@ void add_admin_commands(Admin& admin, const AdminContext& context) {
     admin.add({"settings", observe, true, "the settings in force, with their origins",
                [context](const json&, const AdminPeer&) -> rt::Result<json> {
                    json all = json::array();
-                   for (const config::EffectiveSetting& one : context.running().effective) {
+                   for (const config::EffectiveSetting& one : context.reload.running().effective) {
                        all.push_back(
                            {{"key", one.section + "." + one.key}, {"value", one.value}, {"origin", one.origin}});
                    }
@@ -159,12 +174,15 @@ void add_admin_commands(Admin& admin, const AdminContext& context) {
                [context](const json&, const AdminPeer&) -> rt::Result<json> { return level_rows(context.log); }});
     admin.add({"log.level", control, false, "sets a module's level, for ever or for a while",
                [context](const json& request, const AdminPeer&) { return set_level(context.log, request); }});
-    admin.add({"reload", control, false, "what SIGHUP does",
+    admin.add({"reload", control, true, "what SIGHUP does; answers the number of the run",
                [context, said](const json&, const AdminPeer& peer) -> rt::Result<json> {
                    said("reload", peer);
-                   context.reload();
-                   return json("asked for; the log says what came of it: reloaded or reload_refused");
+                   const std::uint64_t run = context.reload.next_run();
+                   context.begin_reload();
+                   return json{{"run", run}};
                }});
+    admin.add({"reload.outcome", control, true, "what came of a run of reload",
+               [context](const json& request, const AdminPeer&) { return outcome_of(context.reload, request); }});
     admin.add({"stop", control, false, "drains and ends, as SIGTERM does",
                [context, said](const json&, const AdminPeer& peer) -> rt::Result<json> {
                    said("stop", peer);

@@ -7,7 +7,8 @@
 //             settings    the settings in force, with their origins
 //             log.levels  each module's level
 //             log.level   {"module":…,"level":…,"for_ns":…} sets one; level "configured" takes it back
-//             reload      what SIGHUP does
+//             reload      what SIGHUP does; answers the number of the run, for:
+//             reload.outcome  {"run":…} what came of it: done, applied, problems, changes, restarts
 //             stop        what SIGTERM does
 // Not here.  How they come and go: admin.h. umbelctl's side: admin_client.h.
 #pragma once
@@ -16,9 +17,9 @@
 #include <string>
 #include <vector>
 
-#include "config/configuration.h"
 #include "daemon/admin.h"
 #include "daemon/log.h"
+#include "daemon/reload.h"
 #include "runtime/runtime.h"
 
 namespace umbel::daemon {
@@ -27,10 +28,10 @@ namespace umbel::daemon {
 struct AdminContext {
     rt::Runtime& runtime;
     Log& log;
-    std::function<const config::Configuration&()> running;  // the configuration in force; on the main thread
+    const Reload& reload;  // on the main thread
     std::string config_file;
-    std::function<void()> reload;  // begins it; the log says what came of it
-    std::function<void()> stop;    // begins it
+    std::function<void()> begin_reload;  // as SIGHUP does
+    std::function<void()> stop;          // begins it
 };
 
 /// Adds every command.

@@ -47,6 +47,7 @@ void Reload::request() {
 
 void Reload::begin() {
     requested_again_ = false;
+    ++begun_;
     began_ = std::chrono::steady_clock::now();
     done_.store(false, std::memory_order_relaxed);
     reader_ = std::thread([this] {
@@ -78,6 +79,8 @@ std::optional<ReloadOutcome> Reload::poll(rt::Runtime& runtime) {
     reader_.join();
     ReloadOutcome outcome = apply(runtime);
     outcome.took = std::chrono::steady_clock::now() - began_;
+    ended_ = begun_;
+    last_ = outcome;
     if (requested_again_) begin();  // R2
     return outcome;
 }

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -50,6 +51,10 @@ public:
     ~Reload();  // waits for the thread; it looks at no further plugin
 
     void request();
+    /// The number of the run that will answer a request() made next: it begins after that, so it reads what was written before.
+    [[nodiscard]] std::uint64_t next_run() const { return begun_ + 1; }
+    /// What the run of this number came to, or a later one; null as long as it is not done.
+    [[nodiscard]] const ReloadOutcome* outcome_of(std::uint64_t run) const { return ended_ >= run ? &last_ : nullptr; }
     [[nodiscard]] bool under_way() const { return reader_.joinable(); }
     /// Once the other thread is done, applies or refuses what it has read.
     [[nodiscard]] std::optional<ReloadOutcome> poll(rt::Runtime& runtime);
@@ -65,6 +70,9 @@ private:
     const Read read_;
     const Check check_;
     bool requested_again_ = false;
+    std::uint64_t begun_ = 0;  // runs
+    std::uint64_t ended_ = 0;  // … of these
+    ReloadOutcome last_;       // of the run that ended last
     std::chrono::steady_clock::time_point began_{};
 
     // The thread's until done_.

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "daemon/admin_client.h"
@@ -42,7 +43,9 @@ constexpr std::string_view usage =
     "                                           sets one (MODULE: daemon, runtime, a plugin's name, or all; LEVEL:\n"
     "                                           trace, debug, info, warning, error, or configured), for a TIME as "
     "10min\n"
-    "             reload                        what SIGHUP does\n"
+    "             reload                        what SIGHUP does; waits, and says what changed, what needs a restart, "
+    "or\n"
+    "                                           what is wrong: exit code 78, and nothing has changed\n"
     "             stop                          drains and ends, as SIGTERM does\n"
     "           reload, stop and log level are for root and the daemon's own user.\n"
     "       umbelctl --version | --help\n";
@@ -182,9 +185,11 @@ std::expected<Question, std::string> question_of(const std::vector<std::string>&
         std::string (*show)(const json& result);
         int seconds;
     };
-    constexpr Simple simple[] = {{"status", show_status, 10},     {"plugins", show_plugins, 35},
-                                 {"counters", show_counters, 10}, {"settings", show_settings, 35},
-                                 {"reload", show_text, 35},       {"stop", show_text, 10}};
+    constexpr Simple simple[] = {{"status", show_status, 10},
+                                 {"plugins", show_plugins, 35},
+                                 {"counters", show_counters, 10},
+                                 {"settings", show_settings, 35},
+                                 {"stop", show_text, 10}};
     for (const Simple& one : simple) {
         if (words[0] != one.command) continue;
         if (words.size() > 1) return std::unexpected(words[0] + " takes no argument: " + words[1]);
@@ -206,6 +211,44 @@ std::expected<Question, std::string> question_of(const std::vector<std::string>&
     return Question{std::move(request), show_levels};
 }
 
+/// Asks the daemon to read its configuration anew, and waits for what comes of it.
+int reload(const std::string& socket, bool as_json) {
+    constexpr auto step = std::chrono::milliseconds(20);
+    constexpr auto answer_within = std::chrono::milliseconds(35'000);
+    constexpr auto most = std::chrono::minutes(2);  // a plugin's check may take 10 s
+    const auto failed = [](const rt::Error& error) {
+        print(stderr, "umbelctl: " + error.message + "\n");
+        return daemon::exit_code_of(error.error_class);
+    };
+    const auto begun = daemon::ask_daemon(socket, {{"command", "reload"}}, answer_within);
+    if (!begun) return failed(begun.error());
+    const json question{{"command", "reload.outcome"}, {"run", begun->at("run")}};
+    for (const auto until = std::chrono::steady_clock::now() + most;;) {
+        const auto outcome = daemon::ask_daemon(socket, question, answer_within);
+        if (!outcome) return failed(outcome.error());
+        if (outcome->value("done", false)) {
+            const bool applied = outcome->value("applied", false);
+            if (as_json) {
+                print(stdout, outcome->dump() + "\n");
+            } else if (applied) {
+                print(stdout, outcome->at("changes").empty() ? "nothing has changed\n" : "reloaded:\n");
+                for (const json& change : outcome->at("changes")) print(stdout, "  " + text_of(change) + "\n");
+                if (!outcome->at("restarts").empty()) print(stdout, "needs a restart:\n");
+                for (const json& change : outcome->at("restarts")) print(stdout, "  " + text_of(change) + "\n");
+            } else {
+                print(stderr, "umbelctl: the daemon refused its configuration, and goes on as before:\n");
+                for (const json& problem : outcome->at("problems")) print(stderr, "  " + text_of(problem) + "\n");
+            }
+            return applied ? 0 : daemon::exit_code_of(rt::ErrorClass::configuration);
+        }
+        if (std::chrono::steady_clock::now() > until) {
+            return failed({rt::ErrorClass::system,
+                           "the daemon has not finished reading its configuration; the log will say what came of it"});
+        }
+        std::this_thread::sleep_for(step);
+    }
+}
+
 int ask(std::vector<std::string> words) {
     bool as_json = false;
     std::string socket = daemon::default_admin_socket();
@@ -223,6 +266,7 @@ int ask(std::vector<std::string> words) {
         }
     }
     if (words.empty()) return wrong_usage("what is to be asked?");
+    if (words[0] == "reload" && words.size() == 1) return reload(socket, as_json);
     const auto question = question_of(words);
     if (!question) return wrong_usage(question.error());
     const auto result = daemon::ask_daemon(socket, question->request, question->most);

@@ -128,9 +128,8 @@ int run(const config::CommandLine& command, const config::Configuration& configu
         return code;
     }
     if (*admin) {
-        daemon::add_admin_commands(
-            **admin, {**runtime, **log, [&reload]() -> const auto& { return reload.running(); }, command.config_file,
-                      [] { ::kill(::getpid(), SIGHUP); }, [] { ::kill(::getpid(), SIGTERM); }});
+        daemon::add_admin_commands(**admin, {**runtime, **log, reload, command.config_file,
+                                             [] { ::kill(::getpid(), SIGHUP); }, [] { ::kill(::getpid(), SIGTERM); }});
         (*admin)->start();
     }
     daemon::LifecycleOptions options;

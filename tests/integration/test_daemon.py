@@ -566,7 +566,7 @@ class AdminSocket(DaemonTest):
         self.assertTrue(self.socket.exists())
 
     def test_reload_and_stop(self):
-        self.ctl("reload")
+        self.assertEqual(self.ctl("reload").stdout, "nothing has changed\n")
         self.assertEqual(self.daemon.wait_for("admin_command")["msg"], "reload")
         self.assertEqual(self.ctl("stop").stdout, "draining\n")
         self.assert_ended_well(self.daemon)

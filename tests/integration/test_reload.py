@@ -186,6 +186,39 @@ class Settings(ReloadTest):
         self.end()
 
 
+class Control(ReloadTest):
+    # Spec.  `umbelctl reload` waits for what comes of it: what changed, what needs a restart; or what is wrong, with exit code
+    #        78, and then nothing has changed. What was written before it was asked for is read.
+    def test_umbelctl_waits_for_the_outcome(self):
+        admin = self.folder / "admin.sock"
+        daemon = self.start(self.main_config(f"[admin]\nsocket = {admin}\n"))
+        daemon.wait_for("ready")
+        self.load = EchoLoad(self.echo_port)
+        self.addCleanup(self.load.end)
+
+        def reload(*options):
+            return run(program("umbelctl"), "--socket", admin, *options, "reload")
+
+        self.assertEqual((reload().returncode, reload().stdout), (0, "nothing has changed\n"))
+        for seconds in (3, 4, 5):
+            place = self.drop_in("50.conf", f"[daemon]\ndrain_timeout = {seconds}s\n[executors]\nspin = 20us\n")
+            result = reload()
+            self.assertEqual(result.returncode, 0, result)
+            self.assertRegex(result.stdout, f"^reloaded:\n  daemon.drain_timeout: [0-9]+s → {seconds}s .{place}:2.\n"
+                                            "needs a restart:\n  executors.spin: 0 → 20us")
+        self.drop_in("50.conf", "[daemon]\ndrain_timeout = soon\n")
+        refused = reload()
+        self.assertEqual((refused.returncode, refused.stdout), (78, ""))
+        self.assertIn(f"{place}:2: daemon.drain_timeout", refused.stderr)
+        outcome = json.loads(reload("--json").stdout)
+        self.assertEqual((outcome["done"], outcome["applied"], len(outcome["problems"])), (True, False, 1))
+        settings = run(program("umbelctl"), "--socket", admin, "settings").stdout
+        self.assertIn("daemon.drain_timeout = 5s", settings)
+        self.expect_echo_untouched()
+        self.daemon = daemon
+        self.end()
+
+
 class Plugins(ReloadTest):
     # Spec.  A plugin is added, set anew, retired, and added once more, while another serves.
     def test_comes_changes_and_goes(self):
