@@ -66,8 +66,9 @@ private:
         if (!text.empty()) line.message = text;
         log_.write(std::move(line));
         for (const std::string& name : runtime_.untaken_listeners()) {
-            log_.write(line_of(EventKind::listener_unused,
-                               name + ": no plugin has taken it (give one of them listen = systemd:" + name + ")"));
+            std::string hint = name;
+            hint.append(": no plugin has taken it (give one of them listen = systemd:").append(name).append(")");
+            log_.write(line_of(EventKind::listener_unused, hint));
         }
         notify_ready(status());
     }

@@ -97,6 +97,7 @@ ReloadOutcome Reload::apply(rt::Runtime& runtime) {
     outcome.plugins = std::move(*prepared);
 
     std::vector<std::string> kept;
+    kept.reserve(outcome.plugins.need_restart.size());
     const auto why_kept = [&](std::string_view section) -> const std::string* {
         for (const auto& [plugin, why] : outcome.plugins.need_restart) {
             if (section == "plugin." + plugin) return &why;

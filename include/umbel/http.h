@@ -196,9 +196,11 @@ private:
         const nanoseconds deadline = me_.now() + patience;
         actor_id gate;
         while (!(gate = me_.whereis(name))) {
-            if (me_.now() >= deadline)
-                me_.fail("http: cannot serve " + path + ": no actor has the name " + name +
-                         "; is there a section [plugin.http] in the config file?");
+            if (me_.now() >= deadline) {
+                std::string why = "http: cannot serve " + path;
+                why.append(": no actor has the name ").append(name);
+                me_.fail(why.append("; is there a section [plugin.http] in the config file?"));
+            }
             me_.sleep(std::chrono::milliseconds(20));
         }
         std::string text = wire::encode_join(me_.executor(), path);
