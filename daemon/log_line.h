@@ -10,7 +10,7 @@
 //   I2  append_text adds exactly one line's worth: no control character
 //   I3  append_journal adds fields that journald takes: NAME=VALUE\n, or NAME\n, 8 B of length, VALUE\n; names of A-Z, 0-9
 //       and _, at most 64, not beginning with _
-// Cost.   append_json: some 500 ns for a line of an access log, and no allocation once `out` has grown.
+// Cost.   append_json: some 400 ns for a line of ten fields, 400 B, and no allocation once `out` has grown.
 // Not here.  Where lines go: log.h. Meanings: the event table, docs/log-events.md.
 #pragma once
 

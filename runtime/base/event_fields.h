@@ -9,7 +9,7 @@
 //   I1  encoded names are snake_case, 1 … UMBEL_FIELD_NAME_MAX bytes, distinct, and no key that each line may have
 //   I2  what is encoded has at most encoded_max(count) bytes, whatever a field holds
 //
-// Cost.   encode_fields: some 10 ns a field.
+// Cost.   An event of ten fields, made, checked, copied and time-stamped: some 210 ns.
 // Not here.  The contract for authors: abi.h. The spelling in a line: daemon/log_line.h.
 #pragma once
 

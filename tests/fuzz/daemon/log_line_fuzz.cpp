@@ -146,7 +146,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         false);
     CHECK(event_parsed.is_object());  // I1
     CHECK(event_parsed["event"] == event);
-    CHECK(keys == 5 + (line.plugin.empty() ? 0u : 1u) + fields.size() + (outcome.truncated ? 1u : 0u));
+    CHECK(keys == 5 + (*line.plugin.c_str() == '\0' ? 0u : 1u) + fields.size() + (outcome.truncated ? 1u : 0u));
     plain.clear();
     daemon::append_text(plain, view);
     check_text(plain);
