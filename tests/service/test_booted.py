@@ -192,12 +192,14 @@ class Service(unittest.TestCase):
         self.assert_serves()
 
         def found(*match):
-            out = MACHINE.run("journalctl", f"--after-cursor={self.cursor}", "--output=json", *match).stdout
+            invocation = "_SYSTEMD_INVOCATION_ID=" + self.show("InvocationID")
+            out = MACHINE.run("journalctl", "--output=json", invocation, *match).stdout
             return [json.loads(line) for line in out.splitlines()]
 
         self.eventually("the request is in the journal", lambda: found("UMBEL_EVENT=http.request", "UMBEL_STATUS=200"))
         request = found("UMBEL_EVENT=http.request", "UMBEL_STATUS=200")[0]
-        self.assertEqual((request["UMBEL_METHOD"], request["UMBEL_TARGET"], request["UMBEL_BYTES"]), ("GET", "/load", "50000"))
+        self.assertEqual((request["UMBEL_PLUGIN"], request["UMBEL_METHOD"], request["UMBEL_TARGET"]), ("http", "GET", "/load"))
+        self.assertGreater(int(request["UMBEL_BYTES"]), 50_000)
         self.assertEqual((request["_TRANSPORT"], request["SYSLOG_IDENTIFIER"], request["PRIORITY"]), ("journal", "umbeld", "6"))
         ready = found("UMBEL_EVENT=ready")[0]
         self.assertIn("127.0.0.1:8080", ready["UMBEL_PLUGIN_HTTP"])
