@@ -56,7 +56,7 @@ struct AdminCommand {
 
 struct AdminOptions {
     std::string path;
-    std::size_t max_request = 64 * 1024;
+    std::size_t max_request = std::size_t{64} * 1024;
     std::size_t max_clients = 32;
     std::chrono::milliseconds request_time{5000};
     std::chrono::milliseconds answer_time{5000};

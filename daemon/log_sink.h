@@ -88,7 +88,7 @@ public:
     void flush() override;
 
 private:
-    static constexpr std::size_t flush_at = 64 * 1024;
+    static constexpr std::size_t flush_at = std::size_t{64} * 1024;
 
     const int fd_;
     const bool is_socket_;

@@ -129,7 +129,10 @@ std::string show_status(const json& result) {
             rows.push_back({key, text_of(value)});
             continue;
         }
-        for (const auto& [inner, figure] : value.items()) rows.push_back({key + "." + inner, text_of(figure)});
+        for (const auto& [inner, figure] : value.items()) {
+            std::string name = key;
+            rows.push_back({name.append(".").append(inner), text_of(figure)});
+        }
     }
     return table(rows);
 }
@@ -211,6 +214,13 @@ std::expected<Question, std::string> question_of(const std::vector<std::string>&
     return Question{std::move(request), show_levels};
 }
 
+void print_list(std::FILE* to, const json& texts) {
+    for (const json& one : texts) {
+        std::string line = "  ";
+        print(to, line.append(text_of(one)).append("\n"));
+    }
+}
+
 /// Asks the daemon to read its configuration anew, and waits for what comes of it.
 int reload(const std::string& socket, bool as_json) {
     constexpr auto step = std::chrono::milliseconds(20);
@@ -232,12 +242,12 @@ int reload(const std::string& socket, bool as_json) {
                 print(stdout, outcome->dump() + "\n");
             } else if (applied) {
                 print(stdout, outcome->at("changes").empty() ? "nothing has changed\n" : "reloaded:\n");
-                for (const json& change : outcome->at("changes")) print(stdout, "  " + text_of(change) + "\n");
+                print_list(stdout, outcome->at("changes"));
                 if (!outcome->at("restarts").empty()) print(stdout, "needs a restart:\n");
-                for (const json& change : outcome->at("restarts")) print(stdout, "  " + text_of(change) + "\n");
+                print_list(stdout, outcome->at("restarts"));
             } else {
                 print(stderr, "umbelctl: the daemon refused its configuration, and goes on as before:\n");
-                for (const json& problem : outcome->at("problems")) print(stderr, "  " + text_of(problem) + "\n");
+                print_list(stderr, outcome->at("problems"));
             }
             return applied ? 0 : daemon::exit_code_of(rt::ErrorClass::configuration);
         }

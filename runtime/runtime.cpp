@@ -56,8 +56,10 @@ Result<void> check_wanted_listeners(const PluginOptions& wanted, const LoadedPlu
         for (const PluginSetting& setting : wanted.settings) {
             if (setting.key == key) origin = setting.origin;
         }
-        return fail(ErrorClass::configuration, (origin.empty() ? "" : origin + ": ") + "plugin." + wanted.name + "." +
-                                                   key + ": systemd:" + name + ": " + why);
+        std::string refusal = origin;
+        if (!origin.empty()) refusal += ": ";
+        refusal.append("plugin.").append(wanted.name).append(".").append(key);
+        return fail(ErrorClass::configuration, refusal.append(": systemd:").append(name).append(": ").append(why));
     }
     return {};
 }

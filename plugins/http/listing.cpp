@@ -65,9 +65,10 @@ std::string listing_page(std::string_view path, std::vector<FolderEntry> entries
     for (const FolderEntry& entry : entries) {
         const std::string slash = entry.folder ? "/" : "";
         // "./" in front: a name with a colon is no scheme.
-        page += "<tr><td><a href=\"./" + escape_html(encode_path(entry.name)) + slash + "\">" +
-                escape_html(entry.name) + slash + "</a><td>" + (entry.folder ? "" : std::to_string(entry.size)) +
-                "<td>" + minute(entry.modified) + "\n";
+        page.append("<tr><td><a href=\"./").append(escape_html(encode_path(entry.name))).append(slash).append("\">");
+        page.append(escape_html(entry.name)).append(slash).append("</a><td>");
+        if (!entry.folder) page.append(std::to_string(entry.size));
+        page.append("<td>").append(minute(entry.modified)).append("\n");
     }
     page += "</table>\n";
     if (!complete) page += "<p>There are more.</p>\n";

@@ -62,6 +62,7 @@ public:
 
         const std::size_t executors = me_.executor_count();
         std::vector<umbel::actor_id> caches;
+        caches.reserve(executors);
         for (std::size_t i = 0; i < executors; ++i) {
             caches.push_back(or_fail(
                 me_, "cannot spawn a cache",

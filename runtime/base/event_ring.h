@@ -29,9 +29,9 @@ namespace umbel::rt {
 
 class EventRing {
 public:
-    static constexpr std::size_t max_text = 800;                   // of a report's text; the rest is cut off
-    static constexpr std::size_t max_payload = 15 * 1024;          // behind a record's head
-    static constexpr Bytes default_capacity = Bytes{1024 * 1024};  // some 3,000 lines of an access log
+    static constexpr std::size_t max_text = 800;                              // of a report's text; the rest is cut off
+    static constexpr std::size_t max_payload = std::size_t{15} * 1024;        // behind a record's head
+    static constexpr Bytes default_capacity = Bytes{std::uint64_t{1} << 20};  // some 3,000 lines of an access log
 
     /// capacity: a power of two ≥ 32 KiB, or of 2 · (max_payload + 64).
     explicit EventRing(Bytes capacity = default_capacity)

@@ -63,6 +63,7 @@ PassedListeners::PassedListeners(const std::vector<PassedSocket>& sockets) {
 int PassedListeners::take(const char* plugin, std::string_view name, std::uint32_t index, std::string& why) {
     const std::scoped_lock lock(mutex_);
     std::vector<PassedSocket> sockets;
+    sockets.reserve(entries_.size());
     for (const Entry& entry : entries_) sockets.push_back(entry.socket);
     why = why_no_listener(sockets, name);
     std::uint32_t before = 0;
